@@ -1,0 +1,1 @@
+//! What a person at the console sees: phases, progress, and the Rescue prompt.

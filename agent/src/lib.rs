@@ -1,0 +1,14 @@
+//! The agent of a Wulfpack node: the library behind the `wulf-agent` binary.
+
+pub mod clock;
+pub mod console;
+pub mod dhcp;
+pub mod fetch;
+pub mod handover;
+pub mod life;
+pub mod link;
+pub mod modules;
+pub mod overlay;
+pub mod report;
+pub mod root;
+pub mod supervisor;

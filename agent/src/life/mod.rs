@@ -1,0 +1,1 @@
+//! The life of a node: `machine.rs` decides, the rest does.

@@ -1,0 +1,1 @@
+//! The boot interface: name, up, carrier, address, reachability.

@@ -1,0 +1,3 @@
+//! The `wulf-agent` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Kernel modules by modalias, with dependencies, options and order.

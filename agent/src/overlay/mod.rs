@@ -1,0 +1,1 @@
+//! Applying overlays inside the new root.

@@ -1,0 +1,1 @@
+//! Events for the head, buffered while it is away.

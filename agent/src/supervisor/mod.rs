@@ -1,0 +1,1 @@
+//! PID 1: starts the child, reaps, reports, and becomes init.

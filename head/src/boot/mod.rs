@@ -1,0 +1,1 @@
+//! The boot script and what it points to: rendered for each node from the registry's snapshot, served from memory.

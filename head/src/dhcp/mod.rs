@@ -1,0 +1,1 @@
+//! The DHCP server: `machine.rs` decides, `io.rs` owns the sockets.

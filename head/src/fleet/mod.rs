@@ -1,0 +1,5 @@
+//! What the head knows of each boot: phases, reports, logs; status and boot report.
+
+mod event;
+
+pub use event::{BootEvent, BootEvents};

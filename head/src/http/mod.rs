@@ -1,0 +1,1 @@
+//! The HTTP boot service: boot script, kernel, initramfs archives.

@@ -1,0 +1,1 @@
+//! Images: import, build into versions, kernels, agent initramfs, listing, deletion.

@@ -1,0 +1,1 @@
+//! Admission: join tokens, redemption, certificates, and the join answer.

@@ -1,0 +1,17 @@
+//! The head of a Wulfpack cluster: the library behind the `wulf` binary.
+
+pub mod admin;
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod dhcp;
+pub mod fleet;
+pub mod http;
+pub mod image;
+pub mod join;
+pub mod overlay;
+pub mod registry;
+pub mod serve;
+pub mod store;
+pub mod tftp;
+pub mod tracker;

@@ -1,0 +1,3 @@
+//! The `wulf` binary.
+
+fn main() {}

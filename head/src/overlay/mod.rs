@@ -1,0 +1,1 @@
+//! Overlays: templates rendered for one node at request time.

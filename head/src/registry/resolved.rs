@@ -1,0 +1,140 @@
+//! What the registry says of a node after profiles were merged: the only form that boot services, overlays and join see.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, RackName, VersionId};
+use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
+
+/// An image, or one version of it: `name` or `name@id`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageRef {
+    /// The image.
+    pub name: ImageName,
+    /// The pinned version; `None` means the active one.
+    pub version: Option<VersionId>,
+}
+
+/// One network interface of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Key under `network devices`, such as `default`.
+    pub net: String,
+    /// `ethernet`, `infiniband`, `bond`, …; `None` means ethernet.
+    pub kind: Option<String>,
+    /// Interface name on the node.
+    pub device: Option<String>,
+    /// MAC address.
+    pub mac: Option<Mac>,
+    /// Address.
+    pub ip: Option<IpAddr>,
+    /// Length of the IPv4 network prefix in bits.
+    pub prefix: Option<u8>,
+    /// Default gateway.
+    pub gateway: Option<IpAddr>,
+    /// IPv6 address.
+    pub ip6: Option<IpAddr>,
+    /// Length of the IPv6 prefix in bits.
+    pub prefix6: Option<u8>,
+    /// IPv6 gateway.
+    pub gateway6: Option<IpAddr>,
+    /// MTU in bytes.
+    pub mtu: Option<u16>,
+    /// Whether the node's network manager brings it up; default yes.
+    pub on_boot: bool,
+    /// Free-form, for overlays.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// One node, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// Free text.
+    pub comment: Option<String>,
+    /// `cluster name`.
+    pub cluster: Option<String>,
+    /// Profiles in the order in which they were merged.
+    pub profiles: Vec<String>,
+    /// What it boots.
+    pub image: Option<ImageRef>,
+    /// Kernel release or prefix of one; `None` means the image's default.
+    pub kernel_version: Option<String>,
+    /// Kernel arguments.
+    pub kernel_args: Vec<String>,
+    /// Path of init in the image.
+    pub init: String,
+    /// Root mode.
+    pub root: RootMode,
+    /// Upper layer in percent of memory.
+    pub root_percent: u8,
+    /// What the agent does when a phase failed.
+    pub on_fail: OnFail,
+    /// How long it serves the image.
+    pub seed: SeedPolicy,
+    /// Its rack.
+    pub rack: Option<RackName>,
+    /// System overlays in order.
+    pub system_overlays: Vec<OverlayName>,
+    /// Runtime overlays in order.
+    pub runtime_overlays: Vec<OverlayName>,
+    /// All interfaces, by net name.
+    pub interfaces: Vec<Interface>,
+    /// Index of the primary interface in `interfaces`.
+    pub primary: Option<usize>,
+    /// Free-form, for overlays.
+    pub tags: BTreeMap<String, String>,
+    /// Free-form structures, for overlays.
+    pub resources: BTreeMap<String, serde_json::Value>,
+}
+
+impl Node {
+    /// The interface that carries the node's main address.
+    pub fn primary(&self) -> Option<&Interface> {
+        self.interfaces.get(self.primary?)
+    }
+
+    /// The interface with this MAC address.
+    pub fn interface(&self, mac: Mac) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.mac == Some(mac))
+    }
+}
+
+/// All nodes at one moment. Immutable: a change of the registry makes a new one.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    nodes: BTreeMap<NodeName, Arc<Node>>,
+    by_mac: BTreeMap<Mac, NodeName>,
+}
+
+impl Snapshot {
+    /// A snapshot of these nodes. Of two nodes with one MAC address the first by name keeps it; validation refuses that earlier.
+    pub fn new(nodes: impl IntoIterator<Item = Node>) -> Self {
+        let nodes: BTreeMap<_, _> = nodes.into_iter().map(|node| (node.name.clone(), Arc::new(node))).collect();
+        let mut by_mac = BTreeMap::new();
+        for node in nodes.values() {
+            for mac in node.interfaces.iter().filter_map(|interface| interface.mac) {
+                by_mac.entry(mac).or_insert_with(|| node.name.clone());
+            }
+        }
+        Self { nodes, by_mac }
+    }
+
+    /// The node with this name.
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// The node that owns this MAC address.
+    pub fn by_mac(&self, mac: Mac) -> Option<&Arc<Node>> {
+        self.nodes.get(self.by_mac.get(&mac)?)
+    }
+
+    /// All nodes by name.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+}

@@ -1,0 +1,1 @@
+//! `wulf serve`: starts every service, drops privileges, supervises.

@@ -1,0 +1,1 @@
+//! State that outlives the process: the `Store` trait and its redb implementation.

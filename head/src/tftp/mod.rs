@@ -1,0 +1,1 @@
+//! TFTP for the network boot program, bounded.

@@ -1,0 +1,11 @@
+//! Who may say what: the cluster's signing key, keys of heads and nodes, join tokens, tickets, and membership certificates.
+
+mod cert;
+mod keys;
+mod ticket;
+mod token;
+
+pub use cert::{CertificateError, Membership, Role, SignedMembership, SignedTime};
+pub use keys::{SecretKey, Signature, SignatureError};
+pub use ticket::{HeadAddr, Ticket, TicketError};
+pub use token::{TokenBody, TokenError, TokenKey, TokenSubject};

@@ -1,0 +1,78 @@
+//! Every bound in one place. Whatever reads from the network or allocates for it names one of these.
+
+use core::time::Duration;
+
+/// Smallest chunk the chunker cuts, except for the last of a blob. Bytes.
+pub const CHUNK_MIN: u32 = 64 * 1024;
+/// Average chunk the chunker aims at. Bytes.
+pub const CHUNK_AVG: u32 = 256 * 1024;
+/// Largest chunk; bounds every receive buffer. Bytes.
+pub const CHUNK_MAX: u32 = 1024 * 1024;
+/// Most chunks of one image.
+pub const CHUNKS_MAX: u32 = 262_144;
+/// Size of a page of the chunk table; the last may be shorter. Bytes.
+pub const PAGE_LEN: u32 = 256 * 1024;
+/// Largest encoded manifest header. Bytes.
+pub const HEADER_MAX: usize = 4 * 1024;
+/// Most kernels of one image.
+pub const KERNELS_MAX: usize = 8;
+/// Longest run of units that one request may ask for. Bytes.
+pub const RUN_MAX: u64 = 4 * 1024 * 1024;
+/// Most units in one run (a run of smallest chunks).
+pub const RUN_UNITS_MAX: u32 = (RUN_MAX / CHUNK_MIN as u64) as u32;
+
+/// Largest frame on a peer connection's message stream. Bytes. A HAVE of 262,144 single-unit ranges is split below this.
+pub const PEER_FRAME_MAX: usize = 64 * 1024;
+/// Most ranges in one HAVE.
+pub const HAVE_RANGES_MAX: usize = 4096;
+/// Largest control request (agent to head). Bytes.
+pub const CONTROL_REQUEST_MAX: usize = 256 * 1024;
+/// Largest control response (head to agent); a join answer holds the node's overlays. Bytes.
+pub const CONTROL_RESPONSE_MAX: usize = 20 * 1024 * 1024;
+/// Most bytes of rendered overlays in a join answer.
+pub const OVERLAYS_MAX: usize = 16 * 1024 * 1024;
+/// Largest membership certificate. Bytes.
+pub const CERTIFICATE_MAX: usize = 1024;
+/// Most peers in one tracker answer.
+pub const PEERS_MAX: usize = 64;
+/// Most addresses of one peer.
+pub const PEER_ADDRS_MAX: usize = 4;
+/// Most events in one report.
+pub const REPORT_EVENTS_MAX: usize = 256;
+/// Longest text in an event or a log line. Bytes.
+pub const REPORT_TEXT_MAX: usize = 4096;
+
+/// Active runs each way on a node.
+pub const SLOTS: u8 = 4;
+/// Neighbours a node keeps.
+pub const NEIGHBOURS: u16 = 20;
+/// Most connections a node accepts or opens at a time.
+pub const NEIGHBOURS_MAX: u16 = 32;
+/// Most nodes whose data connections the head keeps at a time.
+pub const HEAD_NEIGHBOURS: u16 = 64;
+
+/// How long a join token is good for.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How long before its issue a certificate is already valid: clocks differ.
+pub const CERTIFICATE_BACKDATE: Duration = Duration::from_secs(24 * 3600);
+/// How long a certificate is valid after its issue.
+pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How far cluster clocks may differ when a certificate is checked.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10 * 60);
+
+/// TCP port of the head's control plane (libp2p).
+pub const CONTROL_PORT: u16 = 9870;
+/// UDP port of the swarm's data plane (QUIC), on the head and on nodes.
+pub const DATA_PORT: u16 = 9871;
+/// TCP port of the head's HTTP boot service.
+pub const HTTP_PORT: u16 = 9872;
+
+const _: () = {
+    assert!(CHUNK_MIN < CHUNK_AVG && CHUNK_AVG < CHUNK_MAX);
+    assert!(CHUNK_MAX as u64 <= RUN_MAX);
+    assert!(PAGE_LEN <= CHUNK_MAX);
+    assert!(OVERLAYS_MAX < CONTROL_RESPONSE_MAX);
+    // The hashes of all pages of the largest table leave room for the rest of the header.
+    assert!((CHUNKS_MAX as usize * crate::image::ENTRY_LEN).div_ceil(PAGE_LEN as usize) * 32 <= HEADER_MAX / 2);
+    assert!(CONTROL_PORT < 32_768 && DATA_PORT < 32_768 && HTTP_PORT < 32_768); // below the ephemeral range
+};

@@ -1,0 +1,1 @@
+//! What proves Wulfpack: the harness that tests, demo and benchmarks share.
