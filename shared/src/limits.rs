@@ -66,6 +66,10 @@ pub const CONTROL_PORT: u16 = 9870;
 pub const DATA_PORT: u16 = 9871;
 /// TCP port of the head's HTTP boot service.
 pub const HTTP_PORT: u16 = 9872;
+/// UDP port of TFTP (RFC 1350, section 4).
+pub const TFTP_PORT: u16 = 69;
+/// UDP port of the DHCP server (RFC 2131, section 4.1).
+pub const DHCP_PORT: u16 = 67;
 
 const _: () = {
     assert!(CHUNK_MIN < CHUNK_AVG && CHUNK_AVG < CHUNK_MAX);
