@@ -1,1 +1,26 @@
-//! `/etc/wulfpack/wulfpack.yaml`: the head's own configuration, its documented default, its paths.
+//! `/etc/wulfpack/wulfpack.yaml`: the head's own configuration, its documented default, its paths, and the cluster's keys.
+//!
+//! * `model`: every setting, its type and its default. `default.yaml` is the same, documented, as `wulf init` writes it.
+//! * `load`: reading and checking the file.
+//! * `paths`: where everything lies.
+//! * `seed`: how long a node serves its image, as text.
+//! * `keys`: the secret keys of cluster and head as files.
+//! * `files`: writing a file so that a reader sees the old or the new one, never half of one.
+//! * `yaml`: reading YAML with errors that name the line and the likely meaning.
+
+mod files;
+mod keys;
+mod load;
+mod model;
+mod paths;
+mod seed;
+pub(crate) mod yaml;
+
+pub use files::{create_dir, create_new, write_atomically};
+pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};
+pub use load::{ConfigError, DEFAULT_YAML};
+pub use model::{
+    Config, DhcpConfig, ImageConfig, InitramfsConfig, InterfaceConfig, Ports, ReadyCheck, ReadyConfig, TokenEvidence,
+};
+pub use paths::Paths;
+pub use seed::{Seed, SeedError};

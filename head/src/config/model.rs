@@ -1,0 +1,204 @@
+//! Every setting of the head, its type and its default. `default.yaml` says the same to an administrator.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use wulfpack_shared::limits;
+
+use super::{Paths, Seed};
+
+/// The head's configuration: what `wulfpack.yaml` says, with defaults for the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Name of the cluster, for people.
+    pub cluster: String,
+    /// Domain appended to node names; empty: none.
+    pub domain: String,
+    /// Name servers that nodes are told; empty: none.
+    pub dns: Vec<IpAddr>,
+    /// Interfaces of the head on which boot services answer, by name. DHCP runs on no other.
+    pub interfaces: BTreeMap<String, Option<InterfaceConfig>>,
+    /// Fixed ports.
+    pub ports: Ports,
+    /// Where everything lies.
+    pub paths: Paths,
+    /// The DHCP server.
+    pub dhcp: DhcpConfig,
+    /// How long nodes serve their image, unless the registry says otherwise: seconds, `10m`, `2h`, `always` or `never`.
+    pub seed: Seed,
+    /// Directories of every node that become tmpfs of their own over the image's content.
+    pub tmpfs_dirs: Vec<String>,
+    /// When a node counts as ready.
+    pub ready: ReadyConfig,
+    /// Versions of images.
+    pub image: ImageConfig,
+    /// What image builds put into the initramfs in addition to what they find themselves.
+    pub initramfs: InitramfsConfig,
+    /// User that `wulf serve` becomes once its sockets are open; where it does not exist, the service stays root.
+    pub user: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // Container engines and builds need an upper layer that is not itself an overlay (REAL-CLUSTERS, rule 21).
+        let tmpfs_dirs = ["/tmp", "/var/tmp", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd"]
+            .map(Into::into)
+            .into();
+        Self {
+            cluster: "cluster".into(),
+            domain: String::new(),
+            dns: vec![],
+            interfaces: BTreeMap::new(),
+            ports: Ports::default(),
+            paths: Paths::default(),
+            dhcp: DhcpConfig::default(),
+            seed: Seed::default(),
+            tmpfs_dirs,
+            ready: ReadyConfig::default(),
+            image: ImageConfig::default(),
+            initramfs: InitramfsConfig::default(),
+            user: "wulfpack".into(),
+        }
+    }
+}
+
+impl Config {
+    /// The settings of the interface with this name; `None` where boot services are off.
+    pub fn interface(&self, name: &str) -> Option<InterfaceConfig> {
+        self.interfaces.get(name).map(|settings| settings.clone().unwrap_or_default())
+    }
+}
+
+/// One interface of the head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InterfaceConfig {
+    /// Whether the DHCP server answers here.
+    pub dhcp: bool,
+    /// What a machine must show before its boot script carries a join token.
+    pub token: TokenEvidence,
+    /// Addresses of the head that nodes on this interface are told; empty: those that the interface has.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Default for InterfaceConfig {
+    fn default() -> Self {
+        Self { dhcp: true, token: TokenEvidence::default(), addresses: vec![] }
+    }
+}
+
+/// Evidence for giving a join token (REAL-CLUSTERS, rule 9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenEvidence {
+    /// The request comes from the address that our DHCP exchange with this MAC address gave.
+    #[default]
+    Dhcp,
+    /// The kernel's neighbour table has that MAC address at the requesting address.
+    Neighbour,
+    /// An administrator approves each boot.
+    Approve,
+}
+
+/// Ports of the head. Below the ephemeral range, so that no outgoing connection can occupy one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ports {
+    /// TCP: join, tracker, reports.
+    pub control: u16,
+    /// UDP: the swarm (QUIC).
+    pub data: u16,
+    /// TCP: boot script, kernel, initramfs.
+    pub http: u16,
+    /// UDP: the network boot program.
+    pub tftp: u16,
+    /// UDP: DHCP server.
+    pub dhcp: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            control: limits::CONTROL_PORT,
+            data: limits::DATA_PORT,
+            http: limits::HTTP_PORT,
+            tftp: limits::TFTP_PORT,
+            dhcp: limits::DHCP_PORT,
+        }
+    }
+}
+
+/// The DHCP server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DhcpConfig {
+    /// How long a lease lasts, in seconds.
+    pub lease_seconds: u32,
+    /// Answer although another DHCP server was seen on the same segment.
+    pub ignore_other_servers: bool,
+}
+
+impl Default for DhcpConfig {
+    fn default() -> Self {
+        // Longer than any boot: a node must not lose its address while it fetches a large image.
+        Self { lease_seconds: 3600, ignore_other_servers: false }
+    }
+}
+
+/// When a node counts as ready (REAL-CLUSTERS, rule 26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadyConfig {
+    /// What the head does to see for itself, beside the node's own report.
+    pub check: ReadyCheck,
+    /// TCP port on the node for that.
+    pub port: u16,
+}
+
+impl Default for ReadyConfig {
+    fn default() -> Self {
+        Self { check: ReadyCheck::default(), port: 22 }
+    }
+}
+
+/// How the head sees for itself that a node is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadyCheck {
+    /// It reads an SSH banner (RFC 4253, section 4.2).
+    #[default]
+    Ssh,
+    /// It connects.
+    Tcp,
+    /// It believes the node's report.
+    None,
+}
+
+/// Versions of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageConfig {
+    /// Versions of each image that are kept; one in use is never removed.
+    pub keep: u32,
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        Self { keep: 3 }
+    }
+}
+
+/// What image builds put into the initramfs (REAL-CLUSTERS, rule 12).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct InitramfsConfig {
+    /// More kernel modules, by name.
+    pub modules: Vec<String>,
+    /// More firmware files, relative to the image's firmware directory.
+    pub firmware: Vec<String>,
+    /// Modules to leave out, by name.
+    pub omit: Vec<String>,
+}
