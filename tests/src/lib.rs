@@ -1,1 +1,4 @@
 //! What proves Wulfpack: the harness that tests, demo and benchmarks share.
+
+pub mod baseline;
+pub mod harness;

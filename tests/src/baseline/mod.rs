@@ -1,0 +1,7 @@
+//! What Wulfpack is measured against: the whole system as one cpio.gz that iPXE loads from nginx, as Warewulf's stable boot does.
+
+mod archive;
+mod server;
+
+pub use archive::Archive;
+pub use server::Server;
