@@ -37,7 +37,7 @@ pub struct Lab {
     ports: AtomicU64,
     logs: PathBuf,
     work: PathBuf,
-    _work: Guard,
+    work_guard: Option<Guard>,
     succeeded: bool,
 }
 
@@ -68,7 +68,16 @@ impl Lab {
         let switch = Namespace::new(number, "switch")?;
         ip(&format!("-n {} link add br0 type bridge forward_delay 0", switch.name()))?;
         ip(&format!("-n {} link set br0 up", switch.name()))?;
-        Ok(Self { number, capture: None, switch, ports: 0.into(), logs, work, _work: guard, succeeded: false })
+        Ok(Self {
+            number,
+            capture: None,
+            switch,
+            ports: 0.into(),
+            logs,
+            work,
+            work_guard: Some(guard),
+            succeeded: false,
+        })
     }
 
     /// Where logs go. They are kept when the lab fails.
@@ -152,7 +161,10 @@ impl Drop for Lab {
             drop(capture.wait(Duration::from_secs(5)));
         }
         if self.succeeded {
+            drop(self.work_guard.take());
             drop(std::fs::remove_dir_all(&self.logs));
+            // Only when it is empty.
+            drop(self.logs.parent().map(std::fs::remove_dir));
         } else {
             use std::io::Write as _;
             drop(writeln!(std::io::stderr(), "logs: {}", self.logs.display()));
