@@ -1,5 +1,7 @@
 //! House rules that no lint knows, as a test over the text of the tree.
 
+#![expect(clippy::unwrap_used, reason = "a tree that cannot be read fails the test")]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -115,7 +117,8 @@ fn pure_files_name_nothing_impure() {
 fn module_roots_hold_docs_and_re_exports_only() {
     let mut broken = vec![];
     for (name, text) in rust() {
-        if !(name.ends_with("/mod.rs") || name.ends_with("/lib.rs")) {
+        // What unit tests share may stand in their own mod.rs.
+        if !(name.ends_with("/mod.rs") || name.ends_with("/lib.rs")) || name.ends_with("/tests/mod.rs") {
             continue;
         }
         if !text.starts_with("//!") {
