@@ -102,6 +102,8 @@ pub struct BootRecord {
     pub stamped: BTreeMap<Phase, UnixTime>,
     /// Phases that the agent stamped: the end of each, in its monotonic milliseconds.
     pub reached: BTreeMap<Phase, u64>,
+    /// When the head last admitted it, until the agent's own word of that moment has come.
+    pub joined: Option<UnixTime>,
     /// How the agent's times become the head's.
     pub anchor: Option<Anchor>,
     /// When the login check first passed.
@@ -148,6 +150,7 @@ impl BootRecord {
             clock_offset_ms: None,
             stamped: BTreeMap::new(),
             reached: BTreeMap::new(),
+            joined: None,
             anchor: None,
             login: None,
             login_failed: None,
