@@ -192,7 +192,7 @@ pub enum Input {
         /// Which.
         choice: Choice,
     },
-    /// A `Serve` ended, well or not.
+    /// A `Serve` ended, well or not; or the asker went away or cancelled before its request was answered (not `complete`).
     Served {
         /// Which.
         serve: ServeId,
