@@ -44,10 +44,13 @@ impl Archive {
     }
 }
 
-/// Packs a tree in the kernel's initramfs format, through `filter`.
+/// Packs a tree in the kernel's initramfs format, through `filter`, padded to a multiple of four bytes: the EFI stub puts
+/// archives directly behind each other, and the kernel finds the next one only at such an address.
 fn pack(tree: &Path, to: &Path, filter: &str) -> Result<()> {
     let script = format!("set -e; find . -print0 | cpio --null --quiet --create --format=newc {filter} > \"$0\"");
-    run(Command::new("sh").args(["-c", &script]).arg(to).current_dir(tree)).map(drop)
+    run(Command::new("sh").args(["-c", &script]).arg(to).current_dir(tree))?;
+    let file = fs::File::options().write(true).open(to)?;
+    Ok(file.set_len(file.metadata()?.len().next_multiple_of(4))?)
 }
 
 fn put(path: &Path, mode: u32, content: impl AsRef<[u8]>) -> Result<()> {
