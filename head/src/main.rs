@@ -1,7 +1,3 @@
 //! The `wulf` binary.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    wulfpack_head::cli::main()
-}
+fn main() {}

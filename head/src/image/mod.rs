@@ -1,1 +1,24 @@
 //! Images: import, build into versions, kernels, agent initramfs, listing, deletion.
+//!
+//! * `library`: the directory of all images, and what one version is made of.
+//! * `import`: a directory or a tar becomes the tree of an image.
+//! * `build`: the tree becomes an immutable, signed version.
+//! * `kernel`: which kernels the tree has and what they can do.
+//! * `initramfs`: the archives that the agent runs in.
+//! * `tree`: paths as the image itself sees them.
+
+mod build;
+mod error;
+mod import;
+mod initramfs;
+mod kernel;
+mod library;
+mod progress;
+mod tree;
+
+pub use build::{BuildSettings, Built};
+pub use error::ImageError;
+pub use import::Imported;
+pub use initramfs::{ArchiveCompression, InitramfsSettings, ModulesReport, agent_archive, token_archive};
+pub use library::{ImageInfo, Library, Version, VersionInfo, VersionSummary};
+pub use progress::{Progress, Silent};

@@ -1,0 +1,26 @@
+//! The directory of all images.
+//!
+//! ```text
+//! NAME/rootfs/                the tree, which an administrator may enter and change
+//! NAME/versions/ID/           one immutable version, ID in hexadecimal:
+//!     header                  the signed manifest header, encoded
+//!     table                   the chunk table
+//!     blob.squashfs           the image
+//!     kernels/RELEASE/kernel  what a boot loader loads
+//!     kernels/RELEASE/modules the archive of modules and firmware
+//!     info.json               when, by whom, sizes, warnings: for people only
+//! NAME/active                 link to the version that nodes boot
+//! NAME/lock                   held by whoever changes something here
+//! NAME/.tmp-*                 work that is not finished; what nobody works on any more is removed
+//! ```
+//!
+//! Readers need no lock: whatever has its final name is complete.
+
+mod files;
+mod manage;
+mod version;
+
+pub(super) use files::{ImageLock, forbid_mounts, sync};
+pub use manage::{ImageInfo, Library, VersionSummary};
+pub(super) use version::{BLOB, HEADER, INFO, KERNEL, KERNELS, MODULES, TABLE};
+pub use version::{Version, VersionInfo};
