@@ -5,6 +5,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod exit;
 pub mod fleet;
 pub mod http;
 pub mod image;

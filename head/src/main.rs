@@ -1,3 +1,7 @@
 //! The `wulf` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wulfpack_head::cli::main()
+}

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::config::{Config, ConfigError};
+
 /// How a command prints what it found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -34,4 +36,11 @@ pub struct Context {
     /// Do not ask before doing what cannot be undone.
     #[arg(long, short, global = true)]
     pub yes: bool,
+}
+
+impl Context {
+    /// Reads and checks the head's configuration.
+    pub fn load_config(&self) -> Result<Config, ConfigError> {
+        Config::load(&self.config)
+    }
 }

@@ -1,5 +1,20 @@
 //! What the head knows of each boot: phases, reports, logs; status and boot report.
+//!
+//! * `event`: what boot services say.
+//! * `input`, `machine`: pure; boot events and agents' reports become records.
+//! * `record`: one boot.
 
 mod event;
+mod input;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod record;
 
 pub use event::{BootEvent, BootEvents};
+pub use input::{Input, Joined, Output};
+pub use machine::{Fleet, Unknown};
+pub use record::{
+    Anchor, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure, LOG_LINES_MAX, LogLine,
+    Severity,
+};

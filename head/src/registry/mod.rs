@@ -1,5 +1,33 @@
 //! Nodes and profiles: `nodes.yaml`, merge rules, validation, the resolved snapshot.
+//!
+//! * `file`, `scalar`: the form of the file, with Warewulf's field names.
+//! * `merge`: profiles and negations, Warewulf's rules.
+//! * `reader`, `resolve`: texts to types, checks, the snapshot. `problem`: what a person is told.
+//! * `resolved`: the only form that boot services, overlays and join see.
+//! * `io`: loading, locking, writing. `watch`: new snapshots when the file changes.
+//! * `diff`: what a change changes. `hostlist`: `n[1-4]`.
 
+mod diff;
+mod file;
+mod hostlist;
+mod io;
+mod merge;
+mod problem;
+mod reader;
+mod resolve;
 mod resolved;
+mod scalar;
+mod watch;
 
+pub use diff::{Change, diff};
+pub use file::{Disk, Entry, FileSystem, Ipmi, Kernel, Map, NetDev, NodesFile, Partition};
+pub use hostlist::{HostlistError, expand};
+pub use io::{Editor, INITIAL_YAML, Registry};
+pub use problem::{Problem, Problems, RegistryError};
+pub use resolve::Defaults;
 pub use resolved::{ImageRef, Interface, Node, Snapshot};
+pub use scalar::{List, Text};
+pub use watch::{RegistryWatcher, Source, Watched};
+
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,53 @@
 //! What the registry says of a node after profiles were merged: the only form that boot services, overlays and join see.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::Serialize;
-use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, RackName, VersionId};
+use serde::{Serialize, Serializer};
+use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, ParseIdError, RackName, VersionId};
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
+use crate::config::Seed;
+
 /// An image, or one version of it: `name` or `name@id`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRef {
     /// The image.
     pub name: ImageName,
     /// The pinned version; `None` means the active one.
     pub version: Option<VersionId>,
+}
+
+impl FromStr for ImageRef {
+    type Err = ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIdError> {
+        let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
+        Ok(Self { name: name.parse()?, version: version.map(str::parse).transpose()? })
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "{}@{version}", self.name),
+            None => self.name.fmt(f),
+        }
+    }
+}
+
+impl Serialize for ImageRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// `10m`, `always` or `never`, as people write it.
+fn as_text<S: Serializer>(seed: &SeedPolicy, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Seed(*seed))
 }
 
 /// One network interface of a node.
@@ -74,6 +107,7 @@ pub struct Node {
     /// What the agent does when a phase failed.
     pub on_fail: OnFail,
     /// How long it serves the image.
+    #[serde(serialize_with = "as_text")]
     pub seed: SeedPolicy,
     /// Its rack.
     pub rack: Option<RackName>,
@@ -108,19 +142,25 @@ impl Node {
 pub struct Snapshot {
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_mac: BTreeMap<Mac, NodeName>,
+    by_ip: BTreeMap<IpAddr, NodeName>,
 }
 
 impl Snapshot {
     /// A snapshot of these nodes. Of two nodes with one MAC address the first by name keeps it; validation refuses that earlier.
     pub fn new(nodes: impl IntoIterator<Item = Node>) -> Self {
         let nodes: BTreeMap<_, _> = nodes.into_iter().map(|node| (node.name.clone(), Arc::new(node))).collect();
-        let mut by_mac = BTreeMap::new();
+        let (mut by_mac, mut by_ip) = (BTreeMap::new(), BTreeMap::new());
         for node in nodes.values() {
-            for mac in node.interfaces.iter().filter_map(|interface| interface.mac) {
-                by_mac.entry(mac).or_insert_with(|| node.name.clone());
+            for interface in &node.interfaces {
+                if let Some(mac) = interface.mac {
+                    by_mac.entry(mac).or_insert_with(|| node.name.clone());
+                }
+                for ip in [interface.ip, interface.ip6].into_iter().flatten() {
+                    by_ip.entry(ip).or_insert_with(|| node.name.clone());
+                }
             }
         }
-        Self { nodes, by_mac }
+        Self { nodes, by_mac, by_ip }
     }
 
     /// The node with this name.
@@ -131,6 +171,11 @@ impl Snapshot {
     /// The node that owns this MAC address.
     pub fn by_mac(&self, mac: Mac) -> Option<&Arc<Node>> {
         self.nodes.get(self.by_mac.get(&mac)?)
+    }
+
+    /// The node to which the registry gives this address.
+    pub fn by_ip(&self, ip: IpAddr) -> Option<&Arc<Node>> {
+        self.nodes.get(self.by_ip.get(&ip)?)
     }
 
     /// All nodes by name.

@@ -1,1 +1,11 @@
 //! State that outlives the process: the `Store` trait and its redb implementation.
+
+mod api;
+mod embedded;
+#[cfg(test)]
+mod tests;
+
+pub use api::{
+    ANONYMOUS_MAX, AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, Redeemed, Revocations, Store, StoreError,
+};
+pub use embedded::RedbStore;

@@ -37,7 +37,7 @@ impl Run {
 }
 
 /// How the units of one image are laid out: pages `0 .. pages`, then chunks `pages .. pages + chunks`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Units {
     /// Pages of the chunk table.
     pub pages: u32,

@@ -28,7 +28,7 @@ pub struct ReqId(pub u64);
 pub struct ServeId(pub u64);
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Choice {
     /// These units.
     Run(Run),
@@ -42,7 +42,7 @@ pub enum Choice {
 }
 
 /// What a peer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PeerKind {
     /// A head: ask with [`Choice::Rarest`], and sparingly.
     Head,
@@ -51,7 +51,7 @@ pub enum PeerKind {
 }
 
 /// A peer that the tracker named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Candidate {
     /// Its index.
     pub peer: PeerIx,
@@ -62,7 +62,7 @@ pub struct Candidate {
 }
 
 /// A state message to or from a peer; [`crate::wire::PeerFrame`] is its form on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PeerMessage {
     /// The sender holds these units.
     Have {
@@ -97,7 +97,7 @@ pub enum PeerMessage {
 }
 
 /// How a request ended. Exactly one end for each request, also after a cancel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// Every unit of the run was reported as `Verified` (or the run ended at a `Corrupt` one).
     Done,
@@ -114,7 +114,7 @@ pub enum End {
 }
 
 /// What the engine is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// Time has passed. Early, late and repeated ticks are harmless.
     Tick,
@@ -192,7 +192,7 @@ pub enum Input {
         /// Which.
         choice: Choice,
     },
-    /// A `Serve` ended, well or not.
+    /// A `Serve` ended, well or not; or the asker went away or cancelled before its request was answered (not `complete`).
     Served {
         /// Which.
         serve: ServeId,
@@ -237,7 +237,7 @@ pub enum Input {
 }
 
 /// Why a peer's request is not served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefuseReason {
     /// No free slot.
     Busy,
@@ -246,7 +246,7 @@ pub enum RefuseReason {
 }
 
 /// Why a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// Neither needs the other.
     Idle,
@@ -259,7 +259,7 @@ pub enum CloseReason {
 }
 
 /// What a peer did that no correct peer does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Misdeed {
     /// It sent bytes that are not what the manifest says.
     Corrupt {
@@ -275,7 +275,7 @@ pub enum Misdeed {
 }
 
 /// What the engine wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Open a connection. Answered with `Connected` or `DialFailed`.
     Dial {
@@ -345,7 +345,7 @@ pub enum Output {
 }
 
 /// What happened in the large.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Every page is verified: parse the table and hand in `Input::Table`.
     PagesComplete {
@@ -380,4 +380,15 @@ pub enum Event {
     },
     /// Three peers within 100 units sent corrupt bytes: this machine's memory or disk is the suspect.
     SelfSuspect,
+}
+
+/// Why the engine wants to be called again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A request of ours would miss its deadline.
+    Deadline,
+    /// What became ours is to be announced.
+    Announce,
+    /// Dials, backoffs, idle connections, the tracker.
+    Housekeeping,
 }

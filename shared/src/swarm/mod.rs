@@ -3,10 +3,34 @@
 //! The same engine runs on the head, on every node, and ten thousand at a time in the simulator. It never sees image bytes:
 //! it says `Fetch { peer, run }`, the shell streams, hashes and stores, and answers `Verified` or `Corrupt`.
 //!
-//! * `event.rs`: the contract, every input and output.
+//! * `machine.rs`: state, dispatch, timers; `image.rs` and `peers.rs`: what we and others hold.
+//! * `fetch.rs` and `tail.rs`: requests, deadlines, endgame, starving; `picker.rs`: rarest first; `trust.rs`: corrupt units.
+//! * `serve.rs`: slots; `head.rs`: what a head gives out; `have.rs`: announcements; `neighbours.rs`: dialling and parting.
+//! * `event.rs`: the contract, every input and output; `config.rs` and `stats.rs`: what goes in once and what is counted.
+mod bits;
+mod config;
+mod deadline;
 mod event;
+mod fetch;
+mod have;
+mod head;
+mod image;
+mod machine;
+mod neighbours;
+mod peers;
+mod picker;
+mod serve;
+mod stats;
+mod tail;
+mod trust;
 
+pub use config::Config;
 pub use event::{
-    Candidate, Choice, CloseReason, End, Event, ImageIx, Input, Misdeed, Output, PeerIx, PeerKind, PeerMessage,
+    Candidate, Choice, CloseReason, End, Event, ImageIx, Input, Misdeed, Output, PeerIx, PeerKind, PeerMessage, Reason,
     RefuseReason, ReqId, ServeId,
 };
+pub use machine::Engine;
+pub use stats::Stats;
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 mod codec;
 mod control;
 mod peer;
+mod version;
 
 pub use codec::{DecodeError, decode, encode};
 pub use control::{
@@ -15,10 +16,4 @@ pub use control::{
     SeedPolicy, SwarmSummary, TrackAnswer, TrackImage, TrackRequest,
 };
 pub use peer::{ChunkAsk, ChunkReply, PeerFrame, Want};
-
-/// The version of everything in this module. A head speaks this one and the one before it.
-pub const VERSION: u8 = 1;
-/// Name of the control protocol, as libp2p negotiates it.
-pub const CONTROL_PROTOCOL: &str = "/wulfpack/control/1";
-/// ALPN of the data plane.
-pub const DATA_ALPN: &[u8] = b"wulfpack-data/1";
+pub use version::{CONTROL_PROTOCOL, DATA_ALPN, VERSION};

@@ -1,0 +1,189 @@
+//! What a node boots: a pure function of registry, image version, head and time.
+
+use std::net::SocketAddr;
+
+use wulfpack_shared::bootargs::{BootArgs, FixedAddress};
+use wulfpack_shared::id::{Mac, NodeName, PublicKey, VersionId};
+use wulfpack_shared::identity::HeadAddr;
+use wulfpack_shared::image::{Header, KernelEntry};
+use wulfpack_shared::time::UnixTime;
+
+use super::InitramfsFormat;
+use crate::registry::{Interface, Node};
+
+/// Longest command line: `COMMAND_LINE_SIZE` of x86 less the final nul (Linux, Documentation/admin-guide/kernel-parameters.rst).
+const COMMAND_LINE_MAX: usize = 2047;
+/// A kernel that panics says so for half a minute, then tries again: neither a silent hang nor a fast loop.
+const PANIC: &str = "panic=30";
+
+/// What the head says to every node.
+#[derive(Clone, Debug, Default)]
+pub struct HeadSettings {
+    /// Control planes of the cluster's heads, the preferred one first.
+    pub heads: Vec<HeadAddr>,
+    /// The cluster's public keys.
+    pub cluster: Vec<PublicKey>,
+    /// Verbose consoles.
+    pub debug: bool,
+}
+
+/// One machine that asks for its boot script.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit<'a> {
+    /// The node it is.
+    pub node: &'a Node,
+    /// The interface it asks from.
+    pub mac: Mac,
+    /// The version that its image resolves to.
+    pub version: VersionId,
+    /// The header of that version.
+    pub header: &'a Header,
+    /// How the version's initramfs archives are compressed.
+    pub format: InitramfsFormat,
+    /// Our HTTP address as the machine sees it.
+    pub base: SocketAddr,
+    /// The head's time.
+    pub now: UnixTime,
+}
+
+/// One initramfs archive.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Initrd {
+    /// Its name for the boot loader.
+    pub name: &'static str,
+    /// Where it is.
+    pub url: String,
+}
+
+/// All that the boot script says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct BootPlan {
+    /// The node.
+    pub node: NodeName,
+    /// The interface it boots from.
+    pub mac: Mac,
+    /// `NAME@ID`, for the console.
+    pub image: String,
+    /// Release of the kernel.
+    pub release: String,
+    /// Where the kernel is.
+    pub kernel: String,
+    /// Initramfs archives, in the order in which the kernel unpacks them: modules, agent, token.
+    pub initrds: Vec<Initrd>,
+    /// The kernel command line.
+    pub command_line: String,
+    /// Our HTTP address as the machine sees it.
+    pub base: SocketAddr,
+}
+
+/// Why a node cannot boot as the registry wants it to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No such kernel in the image.
+    #[error(
+        "image {image} has no kernel {asked}, it has {known}: change the node's kernel version or build the image again"
+    )]
+    Kernel {
+        /// The image.
+        image: String,
+        /// What the registry asks for.
+        asked: String,
+        /// The image's kernels.
+        known: String,
+    },
+    /// The release cannot stand in a URL.
+    #[error("kernel release {0:?} has a character that cannot stand in a URL: rename it in the image's /lib/modules")]
+    Release(String),
+    /// The command line is too long for the kernel.
+    #[error(
+        "the kernel command line of {len} bytes is longer than the limit of {COMMAND_LINE_MAX}: shorten the kernel arguments"
+    )]
+    TooLong {
+        /// Its length in bytes.
+        len: usize,
+    },
+}
+
+impl BootPlan {
+    /// Plans the boot of one node.
+    pub fn new(head: &HeadSettings, visit: &Visit<'_>) -> Result<Self, PlanError> {
+        let Visit { node, header, base, version, .. } = *visit;
+        let kernel = kernel(node, header)?;
+        let release = &kernel.version;
+        if release.is_empty() || !release.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+~".contains(&b)) {
+            return Err(PlanError::Release(release.clone()));
+        }
+        let files = format!("http://{base}/files/{version}/{release}");
+        let initrds = vec![
+            Initrd { name: "modules", url: format!("{files}/modules") },
+            Initrd { name: "agent", url: format!("http://{base}/agent/{}", visit.format) },
+            Initrd { name: "token", url: format!("http://{base}/boot/{}/token", visit.mac.dashed()) },
+        ];
+        let command_line = command_line(head, visit, kernel, &initrds)?;
+        Ok(Self {
+            node: node.name.clone(),
+            mac: visit.mac,
+            image: format!("{}@{version:.12}", header.name),
+            release: release.clone(),
+            kernel: format!("{files}/kernel"),
+            initrds,
+            command_line,
+            base,
+        })
+    }
+}
+
+/// The kernel with the release that the registry names, else the first that begins with it, else the image's default.
+fn kernel<'a>(node: &Node, header: &'a Header) -> Result<&'a KernelEntry, PlanError> {
+    let asked = node.kernel_version.as_deref();
+    let by_prefix =
+        || header.kernels.iter().find(|kernel| asked.is_some_and(|asked| kernel.version.starts_with(asked)));
+    header.kernel(asked).or_else(by_prefix).ok_or_else(|| PlanError::Kernel {
+        image: header.name.to_string(),
+        asked: asked.unwrap_or("at all").to_owned(),
+        known: match header.kernels.as_slice() {
+            [] => "none".into(),
+            kernels => kernels.iter().map(|kernel| kernel.version.as_str()).collect::<Vec<_>>().join(", "),
+        },
+    })
+}
+
+fn command_line(
+    head: &HeadSettings,
+    visit: &Visit<'_>,
+    kernel: &KernelEntry,
+    initrds: &[Initrd],
+) -> Result<String, PlanError> {
+    let node = visit.node;
+    let interface = node.interface(visit.mac);
+    let boot_args = BootArgs {
+        node: Some(node.name.clone()),
+        heads: head.heads.clone(),
+        cluster: head.cluster.clone(),
+        mac: Some(visit.mac),
+        device: interface.and_then(|interface| interface.device.clone()),
+        mtu: interface.and_then(|interface| interface.mtu),
+        address: interface.and_then(address),
+        time: Some(visit.now),
+        on_fail: node.on_fail,
+        debug: head.debug,
+    };
+    // Under UEFI the kernel finds only those archives that its command line names; elsewhere these words do nothing.
+    let mut words: Vec<String> = initrds.iter().map(|initrd| format!("initrd={}", initrd.name)).collect();
+    words.push(boot_args.to_string());
+    let own = if node.kernel_args.is_empty() { &kernel.default_args } else { &node.kernel_args };
+    words.extend(own.iter().flat_map(|argument| argument.split_ascii_whitespace()).map(str::to_owned));
+    if !words.iter().any(|word| word.starts_with("panic=")) {
+        words.push(PANIC.into());
+    }
+    let line = words.join(" ");
+    if line.len() > COMMAND_LINE_MAX {
+        return Err(PlanError::TooLong { len: line.len() });
+    }
+    Ok(line)
+}
+
+/// Only a whole address: without its prefix the agent asks by DHCP.
+fn address(interface: &Interface) -> Option<FixedAddress> {
+    Some(FixedAddress { ip: interface.ip?, prefix: interface.prefix?, gateway: interface.gateway })
+}

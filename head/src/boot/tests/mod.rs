@@ -1,0 +1,181 @@
+//! Plans and scripts, against the scripts as they should be.
+
+use wulfpack_shared::id::{Hash, Mac, PublicKey, VersionId};
+use wulfpack_shared::identity::HeadAddr;
+use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
+use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
+
+use super::*;
+use crate::registry::{Interface, Node};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+
+fn node(kernel_version: Option<&str>, kernel_args: &[&str]) -> Node {
+    let interface = Interface {
+        net: "default".into(),
+        device: Some("eth0".into()),
+        mac: Some(MAC),
+        ip: Some("10.0.0.7".parse().unwrap()),
+        prefix: Some(24),
+        gateway: Some("10.0.0.254".parse().unwrap()),
+        mtu: Some(9000),
+        ..Interface::default()
+    };
+    Node {
+        name: "n1".parse().unwrap(),
+        comment: None,
+        cluster: None,
+        profiles: vec![],
+        image: None,
+        kernel_version: kernel_version.map(Into::into),
+        kernel_args: kernel_args.iter().map(ToString::to_string).collect(),
+        init: "/sbin/init".into(),
+        root: RootMode::default(),
+        root_percent: 25,
+        on_fail: OnFail::Retry,
+        seed: SeedPolicy::default(),
+        rack: None,
+        system_overlays: vec![],
+        runtime_overlays: vec![],
+        interfaces: vec![interface],
+        primary: Some(0),
+        tags: Default::default(),
+        resources: Default::default(),
+    }
+}
+
+fn header(releases: &[&str]) -> Header {
+    let part = Part { hash: Hash::of(b"x"), len: 1 };
+    let kernel = |release: &&str| KernelEntry {
+        version: (*release).into(),
+        kernel: part,
+        modules: part,
+        default_args: vec!["quiet".into(), "console=ttyS0".into()],
+    };
+    let kernels = releases.iter().map(kernel).collect();
+    Header::new("debian".parse().unwrap(), part, Compression::Zstd, 1, 1, vec![Hash::of(b"p")], kernels, "test".into())
+}
+
+fn plan(node: &Node, header: &Header) -> Result<BootPlan, PlanError> {
+    let head = HeadSettings {
+        heads: vec![HeadAddr { key: PublicKey([0xaa; 32]), control: "10.0.0.1:9870".parse().unwrap() }],
+        cluster: vec![PublicKey([0xcc; 32])],
+        debug: false,
+    };
+    let visit = Visit {
+        node,
+        mac: MAC,
+        version: VersionId([0x1d; 32]),
+        header,
+        format: InitramfsFormat::Zstd,
+        base: "10.0.0.1:9872".parse().unwrap(),
+        now: UnixTime::from_secs(1_700_000_000),
+    };
+    BootPlan::new(&head, &visit)
+}
+
+#[test]
+fn the_boot_script_of_a_node_is_the_golden_one() {
+    let plan = plan(&node(None, &[]), &header(&["6.1.0-28-cloud-amd64"])).unwrap();
+    assert_eq!(boot_script(&plan).unwrap(), include_str!("boot.ipxe"));
+}
+
+#[test]
+fn the_other_scripts_are_the_golden_ones() {
+    let base = "10.0.0.1:9872".parse().unwrap();
+    let reason = "node n1 has no image; \"wulf node set n1 --image NAME\" gives it one\nreboot ${x}";
+    assert_eq!(waiting_script(base, MAC, reason).unwrap(), include_str!("wait.ipxe"));
+    assert_eq!(autoexec_script(base).unwrap(), include_str!("autoexec.ipxe"));
+}
+
+#[test]
+fn the_registrys_arguments_replace_those_of_the_image() {
+    let header = header(&["6.1.0"]);
+    let line = |args: &[&str]| plan(&node(None, args), &header).unwrap().command_line;
+    assert!(line(&[]).ends_with(" quiet console=ttyS0 panic=30"));
+    assert!(line(&["console=tty0", "a=1  b=2"]).ends_with(" console=tty0 a=1 b=2 panic=30"));
+    assert!(line(&["panic=0"]).ends_with("wulf.time=1700000000 panic=0"));
+    assert!(line(&[]).starts_with("initrd=modules initrd=agent initrd=token wulf.node=n1 "));
+}
+
+#[test]
+fn an_address_without_its_prefix_is_left_to_dhcp() {
+    let mut node = node(None, &[]);
+    node.interfaces[0].prefix = None;
+    assert!(!plan(&node, &header(&["6.1.0"])).unwrap().command_line.contains("wulf.ip="));
+}
+
+#[test]
+fn a_kernel_is_chosen_by_release_then_by_prefix_then_by_default() {
+    let header = header(&["6.1.0-9", "6.1.0", "5.10.0-1"]);
+    let release = |asked| plan(&node(asked, &[]), &header).map(|plan| plan.release);
+    assert_eq!(release(None).unwrap(), "6.1.0-9");
+    assert_eq!(release(Some("6.1.0")).unwrap(), "6.1.0");
+    assert_eq!(release(Some("5.")).unwrap(), "5.10.0-1");
+    let error = release(Some("7")).unwrap_err().to_string();
+    assert!(error.contains('7') && error.contains("6.1.0-9, 6.1.0, 5.10.0-1"), "{error}");
+    let none = plan(&node(None, &[]), &self::header(&[])).unwrap_err().to_string();
+    assert!(none.contains("it has none"), "{none}");
+}
+
+#[test]
+fn what_cannot_stand_in_a_url_or_on_a_command_line_is_refused() {
+    for release in ["", "a b", "../x", "a\nreboot", "a?b"] {
+        assert!(matches!(plan(&node(None, &[]), &header(&[release])), Err(PlanError::Release(_))), "{release:?}");
+    }
+    let long = "x".repeat(1900);
+    assert!(matches!(plan(&node(None, &[&long]), &header(&["6.1.0"])), Err(PlanError::TooLong { .. })));
+}
+
+#[test]
+fn archives_are_known_by_their_first_bytes() {
+    let zstd = zstd::encode_all(&b"070701"[..], 1).unwrap();
+    assert_eq!(InitramfsFormat::of(&zstd), Some(InitramfsFormat::Zstd));
+    assert_eq!(InitramfsFormat::of(b"070701000"), Some(InitramfsFormat::Plain));
+    assert_eq!(InitramfsFormat::of(&[0x1f, 0x8b, 8]), Some(InitramfsFormat::Gzip));
+    assert_eq!(InitramfsFormat::of(b"\xfd7zXZ\0"), Some(InitramfsFormat::Xz));
+    assert_eq!(InitramfsFormat::of(b"0707"), None);
+    for format in InitramfsFormat::ALL {
+        assert_eq!(format.name().parse(), Ok(format));
+    }
+}
+
+#[test]
+fn no_kernel_argument_becomes_a_command() {
+    let header = header(&["6.1.0"]);
+    for (args, refused) in [
+        (vec!["quiet", "||", "reboot"], true),
+        (vec!["a && poweroff"], true),
+        (vec!["a ; sanboot x"], true),
+        (vec!["x=${net0/mac}"], true),
+        (vec!["#comment"], true),
+        (vec!["a=ü"], true),
+        (vec!["a\0b"], true),
+        (vec!["a\\"], false), // not the last word of the line
+        (vec!["a=||b", "c;d", "e#f", "dyndbg=\"file", "x", "+p\"", "$x", "{}"], false),
+    ] {
+        let plan = plan(&node(None, &args), &header).unwrap();
+        assert_eq!(matches!(boot_script(&plan), Err(ScriptError::Value { .. })), refused, "{args:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_the_arguments_the_script_has_the_same_commands(args in proptest::collection::vec(".{0,30}", 0..6), text in ".{0,400}") {
+        let commands = |script: &str| -> Vec<String> {
+            script.lines().map(|line| line.split(' ').next().unwrap_or_default().to_owned()).collect()
+        };
+        let ends = |script: &str| script.split([' ', '\n']).filter(|word| matches!(*word, "||" | "&&" | ";")).count();
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        if let Ok(plan) = plan(&node(None, &args), &header(&["6.1.0"])) && let Ok(script) = boot_script(&plan) {
+            let golden = include_str!("boot.ipxe");
+            proptest::prop_assert_eq!(commands(&script), commands(golden));
+            proptest::prop_assert_eq!(ends(&script), ends(golden));
+        }
+        let script = waiting_script("10.0.0.1:9872".parse().unwrap(), MAC, &text).unwrap();
+        let golden = include_str!("wait.ipxe");
+        proptest::prop_assert_eq!(commands(&script), commands(golden));
+        proptest::prop_assert_eq!(ends(&script), ends(golden));
+    }
+}

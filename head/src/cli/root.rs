@@ -1,0 +1,93 @@
+//! The whole command line: parses, sets up logging, dispatches, turns errors into exit codes.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigCommand, Context, note, write_out};
+use crate::exit::{Ended, Exit};
+
+/// Boots clusters whose nodes fetch their image from each other.
+#[derive(Debug, Parser)]
+#[command(name = "wulf", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Wulf {
+    #[command(flatten)]
+    context: Context,
+    /// Log more: once for decisions, twice for every packet. `WULFPACK_LOG` sets it in detail.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show and check the head's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+impl Wulf {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let context = &self.context;
+        match self.command {
+            Command::Config(command) => command.run(context),
+            Command::Completion { shell } => {
+                let mut script = vec![];
+                clap_complete::generate(shell, &mut Self::command(), "wulf", &mut script);
+                write_out(&String::from_utf8_lossy(&script))?;
+                Ok(Exit::Ok.into())
+            }
+        }
+    }
+
+    /// What is logged without `WULFPACK_LOG`: a service speaks of what an operator cares for, a command only of trouble.
+    const fn log_default(&self) -> &'static str {
+        match self.verbose {
+            0 => "warn",
+            1 => "info,wulfpack_head=debug,wulfpack_shared=debug",
+            _ => "debug,wulfpack_head=trace,wulfpack_shared=trace",
+        }
+    }
+}
+
+/// The `main` of `wulf`.
+pub fn main() -> ExitCode {
+    // Clap itself prints help, version and usage errors, and ends with code 0 or 2.
+    let wulf = Wulf::parse();
+    start_logging(wulf.log_default());
+    wulf.run().unwrap_or_else(|error| {
+        note(&format!("wulf: {error:#}"));
+        Ended::code_of(&error).into()
+    })
+}
+
+/// Logs go to standard error: the journal for a service, the terminal for a command.
+fn start_logging(default: &str) {
+    let filter = EnvFilter::try_from_env("WULFPACK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Wulf::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_may_stand_behind_it() {
+        let wulf = Wulf::try_parse_from(["wulf", "config", "show", "--output", "json", "--config", "/x"]).unwrap();
+        assert_eq!(wulf.context.config.to_str(), Some("/x"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Which address the DHCP server gave to which machine, and when: what a join token is given on (policy `dhcp`), and how the other
+//! boot services know a machine by its address.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use wulfpack_shared::id::Mac;
+
+/// Most machines that are remembered; the oldest is forgotten first.
+const MACHINES_MAX: usize = 65_536;
+
+/// A handle that all boot services share.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence(Arc<Mutex<Exchanges>>);
+
+#[derive(Debug, Default)]
+struct Exchanges {
+    by_address: BTreeMap<Ipv4Addr, Exchange>,
+    by_mac: BTreeMap<Mac, Ipv4Addr>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Exchange {
+    mac: Mac,
+    at: Instant,
+}
+
+impl Evidence {
+    fn exchanges(&self) -> MutexGuard<'_, Exchanges> {
+        // Every change leaves the maps whole, so a panic elsewhere does not spoil them.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `mac` was given `address` at `at`.
+    pub fn given(&self, mac: Mac, address: Ipv4Addr, at: Instant) {
+        let mut exchanges = self.exchanges();
+        if let Some(before) = exchanges.by_mac.insert(mac, address).filter(|before| *before != address) {
+            exchanges.by_address.remove(&before);
+        }
+        if let Some(other) = exchanges.by_address.insert(address, Exchange { mac, at }).filter(|other| other.mac != mac)
+        {
+            exchanges.by_mac.remove(&other.mac);
+        }
+        if exchanges.by_address.len() > MACHINES_MAX {
+            let oldest = exchanges.by_address.iter().min_by_key(|(_, exchange)| exchange.at).map(|(a, e)| (*a, e.mac));
+            if let Some((address, mac)) = oldest {
+                exchanges.by_address.remove(&address);
+                exchanges.by_mac.remove(&mac);
+            }
+        }
+    }
+
+    /// `mac` gave its address back, or found it in use.
+    pub fn released(&self, mac: Mac) {
+        let mut exchanges = self.exchanges();
+        if let Some(address) = exchanges.by_mac.remove(&mac) {
+            exchanges.by_address.remove(&address);
+        }
+    }
+
+    /// The machine that was last given this address.
+    pub fn mac_of(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.exchanges().by_address.get(&address).map(|exchange| exchange.mac)
+    }
+
+    /// How long before `now` this address was given to this machine; `None` if it was not, or was given to another since.
+    pub fn age(&self, mac: Mac, address: Ipv4Addr, now: Instant) -> Option<Duration> {
+        let exchanges = self.exchanges();
+        let exchange = exchanges.by_address.get(&address).filter(|exchange| exchange.mac == mac)?;
+        Some(now.saturating_duration_since(exchange.at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_belongs_to_the_machine_that_was_given_it_last() {
+        let (evidence, start) = (Evidence::default(), Instant::now());
+        let (a, b) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
+        let (x, y) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        evidence.given(a, x, start);
+        assert_eq!(evidence.age(a, x, start + Duration::from_secs(5)), Some(Duration::from_secs(5)));
+        assert_eq!(evidence.age(b, x, start), None);
+        evidence.given(b, x, start);
+        assert_eq!((evidence.mac_of(x), evidence.age(a, x, start)), (Some(b), None));
+        evidence.given(b, y, start);
+        assert_eq!((evidence.mac_of(x), evidence.mac_of(y)), (None, Some(b)));
+        evidence.released(b);
+        assert_eq!(evidence.mac_of(y), None);
+    }
+}

@@ -1,0 +1,88 @@
+//! What is wrong with a registry, so that a person can put it right.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// How many problems one message lists.
+const LISTED: usize = 20;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Line in the file, if known.
+    pub line: Option<u64>,
+    /// `node n1: network devices: default: hwaddr`, say.
+    pub place: String,
+    /// What is wrong there, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// All that is wrong, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = self.0.as_slice() {
+            return only.fmt(f);
+        }
+        write!(f, "{} problems", self.0.len())?;
+        for problem in self.0.iter().take(LISTED) {
+            write!(f, "\n  {problem}")?;
+        }
+        if self.0.len() > LISTED {
+            write!(f, "\n  and {} more", self.0.len() - LISTED)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a registry cannot be used or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// It cannot be read.
+    #[error("cannot read the registry {path:?}; `wulf init` creates an empty one", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It says something that it must not.
+    #[error("{path}: {problems}", path = path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        problems: Problems,
+    },
+    /// It cannot be locked.
+    #[error("cannot lock the registry with {path:?}", path = path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It cannot be written.
+    #[error("cannot write the registry {path:?}; it is unchanged", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}

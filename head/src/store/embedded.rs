@@ -1,0 +1,352 @@
+//! The store of a single head: one redb file, 0600. Values are JSON, so that later versions can read and extend them.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle,
+    WriteTransaction,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wulfpack_shared::id::{NodeName, PublicKey};
+use wulfpack_shared::time::UnixTime;
+
+use super::api::{AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, Redeemed, Revocations, Store, StoreError};
+use crate::fleet::{BOOTS_KEPT, BootRecord, EventRecord, LOG_LINES_MAX, LogLine};
+
+const FORMAT: u64 = 1;
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const TOKENS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tokens");
+const MEMBERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("members");
+/// Key to the end of its certificate.
+const REVOKED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("revoked");
+/// Node and start of the boot in milliseconds.
+const BOOTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("boots");
+/// Node, start of the boot, number of the line.
+const LOGS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("logs");
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+
+/// Page cache of the database in bytes: all hot state of 10,000 nodes fits.
+const CACHE: usize = 32 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+struct Redemption {
+    expires: UnixTime,
+    keys: Vec<PublicKey>,
+    /// The last other key that tried.
+    refused: Option<PublicKey>,
+}
+
+/// The store of a single head.
+pub struct RedbStore {
+    database: Database,
+    file: String,
+}
+
+impl fmt::Debug for RedbStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedbStore").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl RedbStore {
+    /// Opens the state file, or makes one that only its owner can read.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let name = path.display().to_string();
+        // Made here, because redb would make it readable for others.
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| StoreError::Io { doing: "open", file: name.clone(), why: error.to_string() })?;
+        let database = Builder::new().set_cache_size(CACHE).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => StoreError::InUse { file: name.clone() },
+            other => StoreError::Foreign { file: name.clone(), why: other.to_string() },
+        })?;
+        let store = Self { database, file: name };
+        store.claim()?;
+        Ok(store)
+    }
+
+    /// Marks a new file as ours and refuses one that is not.
+    fn claim(&self) -> Result<(), StoreError> {
+        self.update(|write| {
+            let tables: Vec<String> = write.list_tables()?.map(|table| table.name().to_owned()).collect();
+            let mut meta = write.open_table(META)?;
+            let format = meta.get("format")?.map(|value| value.value().to_vec());
+            match format {
+                Some(bytes) if bytes == FORMAT.to_le_bytes() => {}
+                Some(_) => return Err(Failure::Foreign("it was written by a later version".into())),
+                None if tables.is_empty() => {
+                    meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+                }
+                None => return Err(Failure::Foreign("it is another program's database".into())),
+            }
+            drop(meta);
+            // Readers may count on every table.
+            write.open_table(TOKENS)?;
+            write.open_table(MEMBERS)?;
+            write.open_table(REVOKED)?;
+            write.open_table(BOOTS)?;
+            write.open_table(LOGS)?;
+            write.open_table(EVENTS)?;
+            write.open_table(AUDIT)?;
+            Ok(())
+        })
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let run = || {
+            let write = self.database.begin_write().map_err(redb::Error::from)?;
+            let value = change(&write)?;
+            write.commit().map_err(redb::Error::from)?;
+            Ok(value)
+        };
+        run().map_err(|failure| self.error("write", failure))
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let run = || look(&self.database.begin_read().map_err(redb::Error::from)?);
+        run().map_err(|failure| self.error("read", failure))
+    }
+
+    fn error(&self, doing: &'static str, failure: Failure) -> StoreError {
+        let file = self.file.clone();
+        match failure {
+            Failure::Foreign(why) => StoreError::Foreign { file, why },
+            Failure::Database(redb::Error::Corrupted(why)) => StoreError::Foreign { file, why },
+            Failure::Database(error) => StoreError::Io { doing, file, why: error.to_string() },
+        }
+    }
+}
+
+/// Why a transaction was given up.
+enum Failure {
+    Database(redb::Error),
+    Foreign(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
+    serde_json::to_vec(value).map_err(|error| Failure::Foreign(error.to_string()))
+}
+
+fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| Failure::Foreign(format!("a record is not readable: {error}")))
+}
+
+/// Appends a record under the next number and drops those beyond `keep`.
+fn append<T: Serialize>(
+    write: &WriteTransaction,
+    table: TableDefinition<'_, u64, &[u8]>,
+    keep: u64,
+    values: &[T],
+) -> Result<(), Failure> {
+    let mut table = write.open_table(table)?;
+    let mut next = table.last()?.map_or(0, |(key, _)| key.value().saturating_add(1));
+    for value in values {
+        table.insert(next, pack(value)?.as_slice())?;
+        next = next.saturating_add(1);
+    }
+    table.retain_in(..next.saturating_sub(keep), |_, _| false)?;
+    Ok(())
+}
+
+fn last<T: DeserializeOwned>(
+    read: &ReadTransaction,
+    table: TableDefinition<'_, u64, &[u8]>,
+    count: usize,
+) -> Result<Vec<T>, Failure> {
+    let table = read.open_table(table)?;
+    let mut values = vec![];
+    for entry in table.iter()?.rev().take(count) {
+        values.push(unpack(entry?.1.value())?);
+    }
+    values.reverse();
+    Ok(values)
+}
+
+fn revocations(
+    revoked: &impl ReadableTable<&'static [u8; 32], u64>,
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<Revocations, Failure> {
+    let epoch = meta.get("epoch")?.and_then(|value| value.value().try_into().ok()).map_or(0, u32::from_le_bytes);
+    let mut keys = vec![];
+    for entry in revoked.iter()? {
+        keys.push(PublicKey(*entry?.0.value()));
+    }
+    Ok(Revocations { epoch, keys })
+}
+
+/// Deletes all but the last boots of a node, with their logs.
+fn trim_boots(write: &WriteTransaction, node: &str) -> Result<(), Failure> {
+    let mut boots = write.open_table(BOOTS)?;
+    let mut started = vec![];
+    for entry in boots.range((node, 0)..=(node, u64::MAX))?.rev() {
+        started.push(entry?.0.value().1);
+    }
+    let mut logs = write.open_table(LOGS)?;
+    for started in started.into_iter().skip(BOOTS_KEPT) {
+        boots.remove((node, started))?;
+        logs.retain_in((node, started, 0)..=(node, started, u64::MAX), |_, _| false)?;
+    }
+    Ok(())
+}
+
+impl Store for RedbStore {
+    fn token_key(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
+        self.update(|write| {
+            let mut meta = write.open_table(META)?;
+            let stored = meta.get("token-key")?.map(|value| value.value().to_vec());
+            if let Some(stored) = stored {
+                return stored.try_into().map_err(|_| Failure::Foreign("the token key has a wrong length".into()));
+            }
+            meta.insert("token-key", fresh.as_slice())?;
+            Ok(fresh)
+        })
+    }
+
+    fn redeem(&self, nonce: [u8; 16], places: u32, expires: UnixTime, key: PublicKey) -> Result<Redeemed, StoreError> {
+        self.update(|write| {
+            let mut tokens = write.open_table(TOKENS)?;
+            let stored = tokens.get(&nonce)?.map(|value| unpack::<Redemption>(value.value())).transpose()?;
+            let mut redemption = stored.unwrap_or(Redemption { expires, keys: vec![], refused: None });
+            let outcome = if redemption.keys.contains(&key) {
+                return Ok(Redeemed::Again);
+            } else if redemption.keys.len() < places as usize {
+                redemption.keys.push(key);
+                Redeemed::First
+            } else {
+                redemption.refused = Some(key);
+                Redeemed::Taken { by: redemption.keys.clone() }
+            };
+            tokens.insert(&nonce, pack(&redemption)?.as_slice())?;
+            Ok(outcome)
+        })
+    }
+
+    fn redeemers(&self, nonce: [u8; 16]) -> Result<Vec<PublicKey>, StoreError> {
+        self.read(|read| {
+            let stored = read.open_table(TOKENS)?.get(&nonce)?;
+            stored.map_or(Ok(vec![]), |value| Ok(unpack::<Redemption>(value.value())?.keys))
+        })
+    }
+
+    fn put_member(&self, member: &Member) -> Result<(), StoreError> {
+        self.update(|write| {
+            write.open_table(MEMBERS)?.insert(&member.key.0, pack(member)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.read(|read| {
+            let table = read.open_table(MEMBERS)?;
+            let mut members = vec![];
+            for entry in table.iter()? {
+                members.push(unpack(entry?.1.value())?);
+            }
+            Ok(members)
+        })
+    }
+
+    fn revoke(&self, keys: &[(PublicKey, UnixTime)]) -> Result<Revocations, StoreError> {
+        self.update(|write| {
+            let (mut revoked, mut meta) = (write.open_table(REVOKED)?, write.open_table(META)?);
+            let mut fresh = false;
+            for (key, until) in keys {
+                fresh |= revoked.insert(&key.0, until.0)?.is_none();
+            }
+            if fresh {
+                let epoch = revocations(&revoked, &meta)?.epoch.saturating_add(1);
+                meta.insert("epoch", epoch.to_le_bytes().as_slice())?;
+            }
+            revocations(&revoked, &meta)
+        })
+    }
+
+    fn revocations(&self) -> Result<Revocations, StoreError> {
+        self.read(|read| revocations(&read.open_table(REVOKED)?, &read.open_table(META)?))
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.update(|write| {
+            {
+                let mut boots = write.open_table(BOOTS)?;
+                for boot in &batch.boots {
+                    boots.insert((boot.node.as_str(), boot.started.0), pack(boot)?.as_slice())?;
+                }
+                let mut logs = write.open_table(LOGS)?;
+                for (node, started, number, line) in &batch.lines {
+                    logs.insert((node.as_str(), started.0, *number), pack(line)?.as_slice())?;
+                    if let Some(gone) = number.checked_sub(LOG_LINES_MAX) {
+                        logs.remove((node.as_str(), started.0, gone))?;
+                    }
+                }
+            }
+            for boot in &batch.boots {
+                trim_boots(write, boot.node.as_str())?;
+            }
+            append(write, EVENTS, EVENTS_MAX, &batch.events)
+        })
+    }
+
+    fn boots(&self) -> Result<Vec<BootRecord>, StoreError> {
+        self.read(|read| {
+            let table = read.open_table(BOOTS)?;
+            let mut boots = vec![];
+            for entry in table.iter()? {
+                boots.push(unpack(entry?.1.value())?);
+            }
+            Ok(boots)
+        })
+    }
+
+    fn log(&self, node: &NodeName, started: UnixTime) -> Result<Vec<LogLine>, StoreError> {
+        self.read(|read| {
+            let (table, node) = (read.open_table(LOGS)?, node.as_str());
+            let mut lines = vec![];
+            for entry in table.range((node, started.0, 0)..=(node, started.0, u64::MAX))? {
+                lines.push(unpack(entry?.1.value())?);
+            }
+            Ok(lines)
+        })
+    }
+
+    fn events(&self, count: usize) -> Result<Vec<EventRecord>, StoreError> {
+        self.read(|read| last(read, EVENTS, count))
+    }
+
+    fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
+        self.update(|write| append(write, AUDIT, AUDIT_MAX, std::slice::from_ref(record)))
+    }
+
+    fn audits(&self, count: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        self.read(|read| last(read, AUDIT, count))
+    }
+
+    fn prune(&self, now: UnixTime) -> Result<(), StoreError> {
+        self.update(|write| {
+            let passed = |expires: UnixTime| expires < now;
+            // What cannot be read is kept: better too much than a token that admits twice.
+            let token = |value: &[u8]| unpack::<Redemption>(value).is_ok_and(|token| passed(token.expires));
+            let member = |value: &[u8]| unpack::<Member>(value).is_ok_and(|member| passed(member.not_after));
+            write.open_table(TOKENS)?.retain(|_, value| !token(value))?;
+            write.open_table(MEMBERS)?.retain(|_, value| !member(value))?;
+            write.open_table(REVOKED)?.retain(|_, until| !passed(UnixTime(until)))?;
+            Ok(())
+        })
+    }
+}

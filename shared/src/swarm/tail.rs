@@ -1,0 +1,166 @@
+//! The tail of a fetch: requests that are overdue, the endgame, and what to do when nobody offers what is missing.
+
+use core::time::Duration;
+
+use super::deadline::FIRST_BACKOFF;
+use super::machine::Engine;
+use super::{Choice, Event, ImageIx, Output, PeerIx, ReqId};
+use crate::image::Run;
+use crate::limits::RUN_UNITS_MAX;
+use crate::time::Mono;
+
+/// How long nobody reachable must have lacked what we miss before it is said, and how often it is said.
+const STARVED_AFTER: Duration = Duration::from_secs(2);
+const STARVED_EACH: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// When the request is overdue; `None` while it is queued or already given up.
+    fn due(&self, req: ReqId) -> Option<Mono> {
+        let request = self.requests.get(&req).filter(|request| !request.cancelled)?;
+        let deadline = self.pace.deadline(&self.config);
+        let due = request.begun? + deadline;
+        // Silence counts only where the shell reports progress at all.
+        let silent = request.heard + deadline / 2;
+        Some(if self.hears_progress { due.min(silent.max(request.begun? + deadline / 2)) } else { due })
+    }
+
+    /// When the earliest request is overdue.
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        let due = self.down.iter().filter_map(|slot| self.due(slot.active)).min();
+        let double = self.down.iter().filter(|_| self.waiting).filter_map(|slot| self.double_at(slot.active)).min();
+        due.into_iter().chain(double).min()
+    }
+
+    /// Gives overdue requests up.
+    pub(super) fn check_deadlines(&mut self, now: Mono) {
+        for index in 0..self.down.len() {
+            let slot = self.down[index];
+            if self.due(slot.active).is_none_or(|due| due > now) {
+                continue;
+            }
+            self.stats.missed += 1;
+            self.pace.missed();
+            self.cancel(slot.active);
+            if let Some(next) = slot.next {
+                self.cancel(next);
+            }
+            if let Some(peer) = self.peers.get_mut(&slot.peer) {
+                peer.backoff.failed(now, FIRST_BACKOFF);
+            }
+            self.hungry = true;
+        }
+        if self.waiting && self.down.iter().any(|slot| self.double_at(slot.active).is_some_and(|at| at <= now)) {
+            self.hungry = true;
+        }
+    }
+
+    /// From when on an active request may be asked for a second time elsewhere.
+    fn double_at(&self, req: ReqId) -> Option<Mono> {
+        let request = self.requests.get(&req).filter(|request| self.may_double(request))?;
+        Some(request.begun? + self.pace.run() * 3 / 2 + self.config.rtt * 2)
+    }
+
+    fn may_double(&self, request: &super::fetch::Request) -> bool {
+        let single =
+            |unit: u32| self.image(request.image).is_some_and(|image| image.pending.get(unit as usize) == Some(&1));
+        !request.cancelled && request.units().next().is_some_and(single)
+    }
+
+    /// Everything missing is under way and slots are free: ask a second peer for what is queued or late. The first copy
+    /// that arrives cancels the other.
+    pub(super) fn endgame(&mut self, now: Mono) {
+        if self.images.iter().flatten().any(|image| image.picker.len() > 0) {
+            return;
+        }
+        let queued = self.down.iter().filter_map(|slot| slot.next);
+        let late = self.down.iter().map(|slot| slot.active);
+        let requests: Vec<ReqId> = queued.chain(late).collect();
+        for req in requests {
+            if self.down.len() >= usize::from(self.config.slots_down) {
+                return;
+            }
+            let Some(request) = self.requests.get(&req).copied().filter(|request| self.may_double(request)) else {
+                continue;
+            };
+            if request.begun.is_some() && self.double_at(req).is_none_or(|at| at > now) {
+                self.waiting = true;
+                continue;
+            }
+            let Some(run) = first_run(&request) else { continue };
+            let Some(peer) = self.other_source(now, &request, run) else { continue };
+            self.stats.endgame += 1;
+            let double = self.send_request(now, peer, request.image, Choice::Run(run), Some(now));
+            self.hold(peer, double);
+        }
+    }
+
+    fn other_source(&self, now: Mono, request: &super::fetch::Request, run: Run) -> Option<PeerIx> {
+        let holds = |(ix, peer): &(&PeerIx, &super::peers::Peer)| {
+            **ix != request.peer
+                && !peer.is_head()
+                && peer.free > 0
+                && peer.backoff.is_over(now)
+                && run.iter().all(|unit| peer.has(request.image, unit))
+                && !self.down.iter().any(|slot| slot.peer == **ix && slot.next.is_none())
+        };
+        let slots = |ix: PeerIx| self.down.iter().filter(|slot| slot.peer == ix).count();
+        self.peers.iter().filter(holds).map(|(&ix, _)| ix).min_by_key(|&ix| (slots(ix), ix.0 ^ (self.next_req as u32)))
+    }
+
+    /// Notes since when no neighbour has offered anything.
+    pub(super) fn look_around(&mut self, now: Mono) {
+        let wants = self.images.iter().flatten().any(|image| image.picker.len() > 0);
+        if wants && !self.neighbour_offers(now) && self.nothing_since.is_none() {
+            self.nothing_since = Some(now);
+        }
+    }
+
+    fn neighbour_offers(&self, now: Mono) -> bool {
+        let offers = |peer: &super::peers::Peer| {
+            !peer.is_head()
+                && peer.backoff.is_over(now)
+                && peer.images.iter().flatten().any(|theirs| !theirs.offer.is_empty())
+        };
+        self.peers.values().any(offers)
+            || self.down.iter().any(|slot| self.peers.get(&slot.peer).is_some_and(|peer| !peer.is_head()))
+    }
+
+    /// Whether no neighbour has offered anything for a deadline: then a head may send what others hold.
+    pub(super) fn is_starved(&self, now: Mono) -> bool {
+        let deadline = self.pace.deadline(&self.config);
+        self.nothing_since.is_some_and(|since| now.since(since) >= deadline) && !self.neighbour_offers(now)
+    }
+
+    /// Says that nobody reachable holds what is missing, if that is so, and not too often.
+    pub(super) fn report_starved(&mut self, now: Mono) {
+        let heads = self.peers.values().any(super::peers::Peer::is_head);
+        let long = self.nothing_since.is_some_and(|since| now.since(since) >= STARVED_AFTER);
+        if heads || !long || now < self.starved_again || self.neighbour_offers(now) {
+            return;
+        }
+        for (index, image) in (0u16..).zip(&self.images) {
+            let Some(missing) =
+                image.as_ref().map(|image| image.picker.with_copies(0)).filter(|missing| !missing.is_empty())
+            else {
+                continue;
+            };
+            self.starved_again = now + STARVED_EACH;
+            let first = missing.iter().copied().min().unwrap_or(0);
+            let missing = u32::try_from(missing.len()).unwrap_or(u32::MAX);
+            self.out.push_back(Output::Event(Event::Starved { image: ImageIx(index), missing, first }));
+        }
+    }
+}
+
+/// The first stretch of units that a request still has to bring.
+fn first_run(request: &super::fetch::Request) -> Option<Run> {
+    let mut units = request.units();
+    let mut run = Run::one(units.next()?);
+    for unit in units {
+        if unit != run.end() || run.count >= RUN_UNITS_MAX {
+            break;
+        }
+        run.count += 1;
+    }
+    Some(run)
+}

@@ -1,0 +1,30 @@
+//! Networks, machines and processes that a test makes for itself, and that are gone when it ends.
+//!
+//! A [`Lab`] is a switch in a network namespace. Every port leads into a namespace of its own, with a link of a chosen
+//! rate; in it runs the head, an agent process, or a QEMU machine. Nothing here reaches a network outside.
+
+mod boots;
+pub mod cleanup;
+mod debian;
+mod lab;
+mod meter;
+mod netns;
+mod paths;
+mod process;
+mod qemu;
+mod qmp;
+mod rate;
+mod ssh;
+mod tool;
+
+pub use boots::{machine_ports, power_on_all, wait_for_all};
+pub use debian::{Flavour, debian_tar};
+pub use lab::{Lab, Port};
+pub use meter::{CpuMeter, CpuUse, bytes_sent};
+pub use netns::Namespace;
+pub use paths::{agent_binary, cache_dir, head_binary, repo_dir};
+pub use process::{Console, Process};
+pub use qemu::{Firmware, Machine, MachineSpec, Nic};
+pub use rate::Rate;
+pub use ssh::{KeyPair, Login, login_command, wait_for_banner};
+pub use tool::{require, run};
