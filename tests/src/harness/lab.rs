@@ -37,7 +37,8 @@ pub struct Lab {
     ports: AtomicU64,
     logs: PathBuf,
     work: PathBuf,
-    work_guard: Option<Guard>,
+    sockets: PathBuf,
+    scratch: Vec<Guard>,
     succeeded: bool,
 }
 
@@ -61,23 +62,16 @@ impl Lab {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let run = cache_dir()?.join("runs").join(format!("{name}-{}-{number}", std::process::id()));
         let (logs, work) = (run.join("logs"), run.join("work"));
-        let guard = Guard::new(Undo::Remove(work.clone()));
-        for path in [&logs, &work] {
+        // The path of a Unix socket may have 107 bytes, and the clone may lie deep.
+        let sockets = std::env::temp_dir().join(format!("wulf-{}-{number}", std::process::id()));
+        let scratch = [&work, &sockets].map(|path| Guard::new(Undo::Remove(path.clone()))).into();
+        for path in [&logs, &work, &sockets] {
             std::fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
         }
         let switch = Namespace::new(number, "switch")?;
         ip(&format!("-n {} link add br0 type bridge forward_delay 0", switch.name()))?;
         ip(&format!("-n {} link set br0 up", switch.name()))?;
-        Ok(Self {
-            number,
-            capture: None,
-            switch,
-            ports: 0.into(),
-            logs,
-            work,
-            work_guard: Some(guard),
-            succeeded: false,
-        })
+        Ok(Self { number, capture: None, switch, ports: 0.into(), logs, work, sockets, scratch, succeeded: false })
     }
 
     /// Where logs go. They are kept when the lab fails.
@@ -88,6 +82,11 @@ impl Lab {
     /// A directory for everything else; it is removed with the lab.
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// A directory with a short path, for sockets.
+    pub fn sockets(&self) -> &Path {
+        &self.sockets
     }
 
     /// Plugs the head in, at 10.42.0.1 on `eth0`, and records boot traffic there where tcpdump is installed.
@@ -161,7 +160,7 @@ impl Drop for Lab {
             drop(capture.wait(Duration::from_secs(5)));
         }
         if self.succeeded {
-            drop(self.work_guard.take());
+            self.scratch.clear();
             drop(std::fs::remove_dir_all(&self.logs));
             // Only when it is empty.
             drop(self.logs.parent().map(std::fs::remove_dir));

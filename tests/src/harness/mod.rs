@@ -3,9 +3,11 @@
 //! A [`Lab`] is a switch in a network namespace. Every port leads into a namespace of its own, with a link of a chosen
 //! rate; in it runs the head, an agent process, or a QEMU machine. Nothing here reaches a network outside.
 
+mod agents;
 mod boots;
 pub mod cleanup;
 mod debian;
+mod head;
 mod lab;
 mod meter;
 mod netns;
@@ -17,8 +19,10 @@ mod rate;
 mod ssh;
 mod tool;
 
+pub use agents::{Fetch, FetchReport};
 pub use boots::{machine_ports, power_on_all, wait_for_all};
 pub use debian::{Flavour, debian_tar};
+pub use head::Head;
 pub use lab::{Lab, Port};
 pub use meter::{CpuMeter, CpuUse, bytes_sent};
 pub use netns::Namespace;

@@ -76,7 +76,7 @@ impl Machine {
     /// Switches a machine on at this port.
     pub fn power_on(lab: &Lab, port: &Port, spec: &MachineSpec) -> Result<Self> {
         require(&["qemu-system-x86_64"])?;
-        let qmp = lab.work().join(format!("{}.qmp", port.name));
+        let qmp = lab.sockets().join(format!("{}.qmp", port.name));
         let mut command = port.namespace.command("qemu-system-x86_64");
         command.args(["-machine", "q35,graphics=off", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-nodefaults"]);
         command.args(["-display", "none", "-serial", "stdio", "-boot", "n", "-device", "virtio-rng-pci"]);

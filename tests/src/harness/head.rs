@@ -1,0 +1,152 @@
+//! A head: the real `wulf`, with directories of its own, in the head's namespace.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::de::DeserializeOwned;
+use wulfpack_head::config::{Config, InterfaceConfig, Paths};
+
+use super::lab::{Lab, Port};
+use super::paths::{agent_binary, head_binary, repo_dir};
+use super::process::{Console, Process};
+use super::ssh::KeyPair;
+use super::tool::run;
+
+/// How long `wulf serve` may take until it says that it is ready.
+const START: Duration = Duration::from_secs(60);
+
+/// A head that was set up, and serves after [`Head::serve`].
+#[derive(Debug)]
+pub struct Head {
+    /// Its place in the network.
+    pub port: Port,
+    binary: PathBuf,
+    config: PathBuf,
+    paths: Paths,
+    logs: PathBuf,
+    sockets: PathBuf,
+    service: Option<Process>,
+}
+
+impl Head {
+    /// Makes directories and configuration, and runs `wulf init`. Root of every node accepts `key`.
+    pub fn set_up(lab: &Lab, port: Port, key: &KeyPair, change: impl FnOnce(&mut Config)) -> Result<Self> {
+        let root = lab.work().join("head");
+        let mut paths = Paths::below(&root);
+        paths.run = lab.sockets().join("head");
+        paths.data = repo_dir().join("head/assets");
+        paths.ipxe = Paths::default().ipxe;
+        let agent = paths.agent_binary("x86_64");
+        for path in [&paths.etc, &paths.run, agent.parent().unwrap_or(&root)] {
+            fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
+        }
+        symlink(agent_binary()?, &agent)?;
+        let mut config = Config { paths, user: "wulfpack-lab".into(), ..Config::default() };
+        config.interfaces.insert("eth0".into(), Some(InterfaceConfig::default()));
+        change(&mut config);
+        let file = config.paths.etc.join("wulfpack.yaml");
+        // JSON is YAML too.
+        fs::write(&file, serde_json::to_string_pretty(&config)?)?;
+        let head = Self {
+            port,
+            binary: head_binary()?,
+            config: file,
+            paths: config.paths,
+            logs: lab.logs().to_owned(),
+            sockets: lab.sockets().to_owned(),
+            service: None,
+        };
+        head.wulf(&["init", "--yes"])?;
+        fs::write(head.paths.authorized_keys(), format!("{}\n", key.public))?;
+        Ok(head)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.port.namespace.command(&self.binary);
+        command.arg("--config").arg(&self.config);
+        command
+    }
+
+    /// Runs a command of `wulf` to its end and returns what it printed.
+    pub fn wulf(&self, arguments: &[&str]) -> Result<String> {
+        run(self.command().args(arguments))
+    }
+
+    /// Runs a command of `wulf` that prints JSON.
+    pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
+        let text = self.wulf(&[arguments, &["--output", "json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("read what wulf {} printed: {text}", arguments.join(" ")))
+    }
+
+    /// Where everything lies.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
+    }
+
+    /// Imports a root file system as image `name` and builds it.
+    pub fn add_image(&self, source: &Path, name: &str) -> Result<()> {
+        self.wulf(&["image", "import", &source.to_string_lossy(), name])?;
+        self.wulf(&["image", "build", name]).map(drop)
+    }
+
+    /// Puts machines on these ports into the registry, with `image` and a serial console.
+    pub fn add_nodes(&self, ports: &[Port], image: &str) -> Result<()> {
+        let mut nodes = String::from("nodes:\n");
+        for port in ports {
+            let [mask_a, mask_b, mask_c, mask_d] = (!0u32 << (32 - u32::from(port.prefix()))).to_be_bytes();
+            // Writing to a String cannot fail.
+            let _ = write!(
+                nodes,
+                "  {}:\n    image name: {image}\n    kernel:\n      args: [console=ttyS0]\n    network devices:\n      default:\n        \
+                 device: eth0\n        hwaddr: {}\n        ipaddr: {}\n        netmask: {mask_a}.{mask_b}.{mask_c}.{mask_d}\n",
+                port.name,
+                port.mac(),
+                port.address()
+            );
+        }
+        let file = self.paths.nodes_file();
+        let registry = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+        ensure!(registry.contains("nodes: {}"), "{} is not as `wulf init` writes it", file.display());
+        Ok(fs::write(&file, registry.replace("nodes: {}\n", &nodes))?)
+    }
+
+    /// Starts `wulf serve` and waits until it says that it is ready, sd_notify(3).
+    pub fn serve(&mut self) -> Result<()> {
+        let path = self.sockets.join("notify");
+        drop(fs::remove_file(&path));
+        let notify = UnixDatagram::bind(&path).with_context(|| format!("bind {}", path.display()))?;
+        let mut command = self.command();
+        command.arg("serve").env("NOTIFY_SOCKET", &path).env("WULFPACK_LOG", "info,wulfpack_head=debug");
+        let service = Process::start("wulf serve", command, &self.logs.join("head.log"))?;
+        let deadline = Instant::now() + START;
+        notify.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let mut message = [0; 4096];
+        loop {
+            if let Ok(length) = notify.recv(&mut message)
+                && message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+            {
+                self.service = Some(service);
+                return Ok(());
+            }
+            if service.status().is_some() || Instant::now() > deadline {
+                bail!("wulf serve did not get ready: {}", service.console().tail(15));
+            }
+        }
+    }
+
+    /// SIGKILL: no goodbye to anybody.
+    pub fn kill(&mut self) -> Result<()> {
+        self.service.take().map_or(Ok(()), |service| service.kill())
+    }
+
+    /// What the service logs.
+    pub fn log(&self) -> Result<&Console> {
+        self.service.as_ref().map(Process::console).context("the head does not serve")
+    }
+}
