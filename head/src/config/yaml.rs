@@ -59,7 +59,7 @@ pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
 pub(crate) fn nearest<'a>(given: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], " ");
     let given = plain(given);
-    let slip = (given.len() / 3).clamp(1, 3);
+    let slip = (given.len() / 2).clamp(1, 3);
     known
         .iter()
         .map(|&name| (edits(&given, &plain(name)), name))
@@ -104,7 +104,8 @@ mod tests {
         let known = ["image name", "ipxe template", "init"];
         assert_eq!(nearest("image_name", &known), Some("image name"));
         assert_eq!(nearest("imgae name", &known), Some("image name"));
-        assert_eq!(nearest("inti", &known), None);
+        assert_eq!(nearest("inti", &known), Some("init"));
+        assert_eq!(nearest("root", &known), None);
         assert_eq!(nearest("zzz", &known), None);
     }
 }

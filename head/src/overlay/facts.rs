@@ -1,0 +1,105 @@
+//! What templates see of the cluster, prepared once for all nodes.
+
+use std::net::IpAddr;
+
+use minijinja::Value;
+use minijinja::value::Serde;
+use serde::Serialize;
+use wulfpack_shared::identity::SecretKey;
+
+use crate::config::Config;
+use crate::registry::{Interface, Node, Snapshot};
+
+/// Everything that is not of one node. Made once for each snapshot: with ten thousand nodes it is not cheap.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub(super) cluster: Value,
+    pub(super) nodes: Value,
+    pub(super) hosts: Value,
+    pub(super) authorized_keys: String,
+    pub(super) agent: Value,
+    pub(super) ssh: SecretKey,
+}
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    name: &'a str,
+    domain: &'a str,
+    dns: &'a [IpAddr],
+    heads: &'a [IpAddr],
+}
+
+#[derive(Serialize)]
+struct Agent {
+    port: u16,
+}
+
+/// An interface as templates see it.
+#[derive(Serialize)]
+struct InterfaceView<'a> {
+    #[serde(flatten)]
+    interface: &'a Interface,
+    primary: bool,
+}
+
+/// A node as templates see it: with `primary` the interface instead of its index.
+#[derive(Serialize)]
+struct NodeView<'a> {
+    #[serde(flatten)]
+    node: &'a Node,
+    fqdn: String,
+    interfaces: Vec<InterfaceView<'a>>,
+    primary: Option<&'a Interface>,
+}
+
+impl Facts {
+    /// Facts of the cluster: its configuration, all nodes, the addresses of the heads, the public keys that may log in to
+    /// nodes as root (lines of an `authorized_keys` file), and the secret from which SSH host keys are derived.
+    pub fn new(config: &Config, snapshot: &Snapshot, heads: &[IpAddr], authorized_keys: &str, ssh: SecretKey) -> Self {
+        let cluster = Cluster { name: &config.cluster, domain: &config.domain, dns: &config.dns, heads };
+        let nodes: Value = snapshot.nodes().map(|node| view(node, &config.domain)).collect();
+        Self {
+            cluster: Value::from(Serde(cluster)),
+            nodes,
+            hosts: Value::from_safe_string(hosts(snapshot, &config.domain)),
+            authorized_keys: authorized_keys.trim().to_owned(),
+            agent: Value::from(Serde(Agent { port: config.ports.data })),
+            ssh,
+        }
+    }
+}
+
+/// The node as templates see it.
+pub(super) fn view(node: &Node, domain: &str) -> Value {
+    let interfaces = node.interfaces.iter().enumerate();
+    Value::from(Serde(NodeView {
+        node,
+        fqdn: fqdn(node, domain),
+        interfaces: interfaces
+            .map(|(index, interface)| InterfaceView { interface, primary: node.primary == Some(index) })
+            .collect(),
+        primary: node.primary(),
+    }))
+}
+
+fn fqdn(node: &Node, domain: &str) -> String {
+    if domain.is_empty() { node.name.to_string() } else { format!("{}.{domain}", node.name) }
+}
+
+/// Lines of `/etc/hosts` for all nodes: rendering them in a template for each node would take the square of their number.
+fn hosts(snapshot: &Snapshot, domain: &str) -> String {
+    let mut lines = vec![];
+    for node in snapshot.nodes() {
+        for (index, interface) in node.interfaces.iter().enumerate() {
+            for ip in [interface.ip, interface.ip6].into_iter().flatten() {
+                // Names, nets and domain are checked; none of them can hold a blank or a line break.
+                lines.push(match (node.primary == Some(index), domain.is_empty()) {
+                    (true, true) => format!("{ip} {}", node.name),
+                    (true, false) => format!("{ip} {} {}", fqdn(node, domain), node.name),
+                    (false, _) => format!("{ip} {}-{}", node.name, interface.net),
+                });
+            }
+        }
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,56 @@
+//! `overlay.yaml`: what the directory itself cannot say.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use wulfpack_shared::overlay::Context;
+
+use crate::config::yaml;
+
+/// Settings of one overlay.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rules {
+    /// By path below `rootfs`, without the suffix of templates.
+    pub(super) paths: BTreeMap<String, PathRule>,
+    /// Paths that are removed on the node.
+    pub(super) absent: Vec<String>,
+}
+
+/// Settings of one path.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PathRule {
+    /// Permissions in octal; otherwise those of the source file.
+    mode: Option<String>,
+    /// Owner, as a number: names could differ on the node.
+    pub(super) uid: u32,
+    /// Group, as a number.
+    pub(super) gid: u32,
+    /// Never logged, never shown without being asked for.
+    pub(super) secret: bool,
+    /// When it is applied; otherwise with the overlay.
+    pub(super) context: Option<Context>,
+}
+
+impl PathRule {
+    pub(super) fn mode(&self) -> Option<u32> {
+        u32::from_str_radix(self.mode.as_deref()?, 8).ok()
+    }
+}
+
+/// Reads and checks `overlay.yaml`.
+pub(super) fn parse(text: &str) -> Result<Rules, String> {
+    let rules: Rules = yaml::parse(text)?;
+    for (path, rule) in &rules.paths {
+        if rule.mode.is_some() && rule.mode().is_none_or(|mode| mode > 0o7777) {
+            return Err(format!("paths: {path}: mode is not an octal number up to 7777; write mode: \"0644\""));
+        }
+    }
+    for path in &rules.absent {
+        if !wulfpack_shared::overlay::is_clean(path) {
+            return Err(format!("absent: {path:?} is not a path relative to the root without '..'"));
+        }
+    }
+    Ok(rules)
+}

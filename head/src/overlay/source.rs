@@ -1,0 +1,152 @@
+//! Reading overlays from directories, or from what is built in.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use nix::fcntl::OFlag;
+use wulfpack_shared::id::OverlayName;
+use wulfpack_shared::limits::OVERLAYS_MAX;
+use wulfpack_shared::overlay::is_clean;
+
+use super::rules::{self, Rules};
+use super::shipped;
+
+/// Most paths of one overlay.
+const PATHS_MAX: usize = 10_000;
+/// The suffix of templates.
+pub(super) const TEMPLATE: &str = ".j2";
+
+/// One overlay as it was found, sorted by path.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    pub(super) rules: Rules,
+    pub(super) items: Vec<Item>,
+}
+
+/// One path of an overlay.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Below `rootfs`, with the suffix of templates.
+    pub(super) path: String,
+    pub(super) kind: ItemKind,
+    /// Permission bits.
+    pub(super) mode: u32,
+}
+
+#[derive(Debug)]
+pub(super) enum ItemKind {
+    File(Bytes),
+    Template(String),
+    Directory { empty: bool },
+    Symlink(String),
+}
+
+/// Why an overlay cannot be read: the file, and what is wrong with it.
+#[derive(Debug)]
+pub(super) struct SourceError {
+    pub(super) file: String,
+    pub(super) message: String,
+}
+
+fn failed(file: impl AsRef<Path>, message: impl ToString) -> SourceError {
+    SourceError { file: file.as_ref().display().to_string(), message: message.to_string() }
+}
+
+/// Looks in `dirs` in order, then among those built in; `None` if nobody has it.
+pub(super) fn find(dirs: &[PathBuf], name: &OverlayName) -> Result<Option<Overlay>, SourceError> {
+    for dir in dirs {
+        let overlay = dir.join(name.as_str());
+        match fs::metadata(&overlay) {
+            Ok(data) if data.is_dir() => return read(&overlay).map(Some),
+            Ok(_) => return Err(failed(overlay, "it is not a directory")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(overlay, error)),
+        }
+    }
+    shipped::OVERLAYS.iter().find(|overlay| overlay.name == name.as_str()).map(built_in).transpose()
+}
+
+fn built_in(overlay: &shipped::Shipped) -> Result<Overlay, SourceError> {
+    let rules = rules::parse(overlay.rules).map_err(|message| failed("overlay.yaml", message))?;
+    let mut items = vec![];
+    // A directory needs an entry of its own only where a rule says something of it.
+    for path in rules.paths.keys() {
+        let below = format!("{path}/");
+        if overlay.files.iter().any(|(file, _)| file.starts_with(&below)) {
+            items.push(Item { path: path.clone(), kind: ItemKind::Directory { empty: false }, mode: 0o755 });
+        }
+    }
+    for (path, content) in overlay.files {
+        let kind = match content {
+            shipped::Content::Text(text) if path.ends_with(TEMPLATE) => ItemKind::Template((*text).to_owned()),
+            shipped::Content::Text(text) => ItemKind::File(Bytes::from_static(text.as_bytes())),
+            shipped::Content::Link(target) => ItemKind::Symlink((*target).to_owned()),
+        };
+        items.push(Item { path: (*path).to_owned(), kind, mode: 0o644 });
+    }
+    items.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Overlay { rules, items })
+}
+
+fn read(dir: &Path) -> Result<Overlay, SourceError> {
+    let rules_file = dir.join("overlay.yaml");
+    let rules = match read_bounded(&rules_file, OVERLAYS_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8(bytes).map_err(|error| failed(&rules_file, error))?;
+            rules::parse(&text).map_err(|message| failed(&rules_file, message))?
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Rules::default(),
+        Err(error) => return Err(failed(rules_file, error)),
+    };
+    let (root, mut items, mut budget) = (dir.join("rootfs"), vec![], OVERLAYS_MAX);
+    for entry in walkdir::WalkDir::new(&root).min_depth(1).sort_by_file_name() {
+        let entry = entry.map_err(|error| failed(error.path().unwrap_or(&root), &error))?;
+        if items.len() >= PATHS_MAX {
+            return Err(failed(&root, format!("it has more than {PATHS_MAX} paths")));
+        }
+        items.push(item(&root, &entry, &mut budget)?);
+    }
+    items.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Overlay { rules, items })
+}
+
+fn item(root: &Path, entry: &walkdir::DirEntry, budget: &mut usize) -> Result<Item, SourceError> {
+    let path = entry.path();
+    let relative = path.strip_prefix(root).ok().and_then(Path::to_str).filter(|path| is_clean(path));
+    let relative = relative.ok_or_else(|| failed(path, "its name is not UTF-8"))?.to_owned();
+    let data = entry.metadata().map_err(|error| failed(path, error))?;
+    let kind = if data.is_dir() {
+        let mut inside = fs::read_dir(path).map_err(|error| failed(path, error))?;
+        ItemKind::Directory { empty: inside.next().is_none() }
+    } else if data.is_symlink() {
+        // Taken as it is; it is followed on the node only.
+        let target = fs::read_link(path).map_err(|error| failed(path, error))?;
+        ItemKind::Symlink(target.into_os_string().into_string().map_err(|_| failed(path, "its target is not UTF-8"))?)
+    } else if data.is_file() {
+        let bytes = read_bounded(path, *budget).map_err(|error| failed(path, error))?;
+        *budget -= bytes.len();
+        if relative.ends_with(TEMPLATE) {
+            ItemKind::Template(String::from_utf8(bytes).map_err(|error| failed(path, error))?)
+        } else {
+            ItemKind::File(bytes.into())
+        }
+    } else {
+        return Err(failed(path, "only files, directories and links may stand in an overlay"));
+    };
+    Ok(Item { path: relative, kind, mode: data.mode() & 0o7777 })
+}
+
+/// Reads a file that must not be a link and not be larger than `limit` bytes.
+fn read_bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = vec![];
+    file.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > limit {
+        return Err(io::Error::other(format!("overlays of a node may have {OVERLAYS_MAX} bytes together")));
+    }
+    Ok(bytes)
+}
