@@ -41,6 +41,8 @@ pub struct Fleet {
     exchanges: BTreeMap<NodeName, UnixTime>,
     unknown: BTreeMap<Mac, Unknown>,
     dirty: BTreeSet<(NodeName, UnixTime)>,
+    /// Boots whose login check runs.
+    probing: BTreeSet<(NodeName, UnixTime)>,
     batch: Batch,
     output: VecDeque<Output>,
     /// Rises with every change.
@@ -54,9 +56,11 @@ impl Fleet {
         for boot in boots {
             fleet.boots.entry(boot.node.clone()).or_default().push_back(boot);
         }
-        // A login check that the last head did not finish.
-        let waiting: Vec<Output> = fleet.latest().filter_map(probe).collect();
-        fleet.output.extend(waiting);
+        // Login checks that the last head did not finish.
+        let waiting: Vec<_> = fleet.latest().map(|boot| (boot.node.clone(), boot.started)).collect();
+        for (node, started) in waiting {
+            fleet.ask_probe(&node, started);
+        }
         fleet
     }
 
@@ -250,10 +254,14 @@ impl Fleet {
         for event in events {
             self.apply(now, node, started, event);
         }
-        if let Some(output) = self.record(node, started).and_then(probe)
-            && !self.output.contains(&output)
-        {
-            self.output.push_back(output);
+        self.ask_probe(node, started);
+    }
+
+    /// Asks for the login check that a boot waits for, once.
+    fn ask_probe(&mut self, node: &NodeName, started: UnixTime) {
+        let asked = self.record(node, started).and_then(probe);
+        if asked.is_some() && self.probing.insert((node.clone(), started)) {
+            self.output.extend(asked);
         }
     }
 
@@ -304,6 +312,7 @@ impl Fleet {
     }
 
     fn login(&mut self, now: UnixTime, node: &NodeName, started: UnixTime, result: Result<(), String>) {
+        self.probing.remove(&(node.clone(), started));
         let before = self.record(node, started).map(BootRecord::state);
         let Some(record) = self.record_mut(node, started) else { return };
         match result {

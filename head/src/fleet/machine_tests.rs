@@ -70,6 +70,8 @@ fn a_boot_from_power_on_to_ready_has_every_phase_in_head_time() {
     report(&mut fleet, 151, 1, vec![reached(5, 11_200, Phase::Pivot), reached(6, 20_000, Phase::Ready)]);
     let started = UnixTime::from_secs(100);
     assert_eq!(fleet.poll_output(), Some(Output::Probe { node: node(), started, addr: ADDR }));
+    report(&mut fleet, 151, 1, vec![]);
+    assert_eq!(fleet.poll_output(), None, "one check at a time");
     assert_eq!(last(&fleet).state(), BootState::Booting, "the agent's word alone is not enough");
     fleet.handle_input(at(152), Input::Login { node: node(), started, result: Ok(()) });
     let record = last(&fleet);

@@ -3,17 +3,22 @@
 //! * `event`: what boot services say.
 //! * `input`, `machine`: pure; boot events and agents' reports become records.
 //! * `record`: one boot.
+//! * `io`: the fleet of a running head. * `ready`: the login check.
 
 mod event;
 mod input;
+mod io;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
+mod ready;
 mod record;
 
 pub use event::{BootEvent, BootEvents};
 pub use input::{Input, Joined, Output};
+pub use io::FleetHandle;
 pub use machine::{Fleet, Unknown};
+pub use ready::check_logins;
 pub use record::{
     Anchor, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure, LOG_LINES_MAX, LogLine,
     Severity,

@@ -1,7 +1,19 @@
 //! Admission: join tokens, redemption, certificates, and the join answer.
+//!
+//! * `machine`: who is admitted as what; pure.
+//! * `members`: who is a member now.
+//! * `service`: answers agents. * `tokens`: makes join tokens.
 
 mod machine;
+mod members;
+mod service;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 pub use machine::{Admission, Alarm, Decision, Facts, RenewFacts, decide, membership, renew};
+pub use members::Members;
+pub use service::{Images, JoinOptions, JoinService, Overlays, Registry};
+pub use tokens::{TicketError, TokenMaker};

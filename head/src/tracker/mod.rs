@@ -1,10 +1,12 @@
 //! Who is in the swarm: gives out peers and rack sizes. `machine.rs` is pure.
 
 mod event;
+mod io;
 mod machine;
 mod swarm;
 #[cfg(test)]
 mod tests;
 
 pub use event::{AskId, Input, Output, Reason};
+pub use io::TrackerHandle;
 pub use machine::Tracker;

@@ -1,0 +1,359 @@
+//! Answers agents: join, track, report, renew.
+
+use std::fmt::Debug;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use wulfpack_shared::id::{NodeName, PublicKey};
+use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, SignedTime, TokenBody, TokenKey};
+use wulfpack_shared::image::{Header, SignedHeader, Units};
+use wulfpack_shared::limits::{CERTIFICATE_MAX, NEIGHBOURS, OVERLAYS_MAX};
+use wulfpack_shared::net::clock::ClusterClock;
+use wulfpack_shared::net::control::ControlHandler;
+use wulfpack_shared::overlay::Bundle;
+use wulfpack_shared::wire::{
+    ControlRequest, ControlResponse, JoinAnswer, JoinRequest, NodeSettings, Refusal, RefusalReason, RenewAnswer,
+    RenewRequest, ReportBatch, TrackImage, TrackRequest, decode,
+};
+
+use super::Members;
+use super::machine::{self, Admission, Alarm, Decision, Facts, RenewFacts};
+use crate::fleet::{FleetHandle, Input, Joined, Severity};
+use crate::registry::{ImageRef, Node, Snapshot};
+use crate::store::{Member, Redeemed, Store, StoreError};
+use crate::tracker::TrackerHandle;
+
+/// Longest text of a request that is kept, in bytes.
+const TEXT_MAX: usize = 64;
+
+/// Where image versions come from.
+pub trait Images: Send + Sync + Debug {
+    /// The header of the version that `image` means now. The error is for the person at the node's console.
+    fn header(&self, image: &ImageRef) -> Result<SignedHeader, String>;
+}
+
+/// Where rendered overlays come from.
+pub trait Overlays: Send + Sync + Debug {
+    /// All overlays of a node, in the order in which they are applied. The error is for the person at the node's console.
+    fn render(&self, node: &Node, snapshot: &Snapshot) -> Result<Vec<Bundle>, String>;
+}
+
+/// Where the registry comes from.
+pub trait Registry: Send + Sync + Debug {
+    /// The registry now.
+    fn snapshot(&self) -> Arc<Snapshot>;
+}
+
+/// All that the service needs.
+#[derive(Debug)]
+pub struct JoinOptions {
+    /// Signs certificates and time.
+    pub cluster: SecretKey,
+    /// Secret from which the stable identities of nodes are derived.
+    pub identity: SecretKey,
+    /// Reads tokens.
+    pub tokens: TokenKey,
+    /// Redemptions.
+    pub store: Arc<dyn Store>,
+    /// Members.
+    pub members: Members,
+    /// The registry.
+    pub registry: Arc<dyn Registry>,
+    /// Image versions.
+    pub images: Arc<dyn Images>,
+    /// Overlays.
+    pub overlays: Arc<dyn Overlays>,
+    /// Peers.
+    pub tracker: TrackerHandle,
+    /// Boots.
+    pub fleet: FleetHandle,
+    /// The head's time.
+    pub clock: ClusterClock,
+    /// Domain appended to node names without a dot; empty for none.
+    pub domain: String,
+    /// Directories of every node that become tmpfs of their own.
+    pub tmpfs_dirs: Vec<String>,
+}
+
+/// Answers agents.
+#[derive(Clone, Debug)]
+pub struct JoinService(Arc<JoinOptions>);
+
+fn refusal(reason: RefusalReason, text: impl Into<String>) -> Refusal {
+    Refusal { reason, text: text.into() }
+}
+
+/// The state file is in trouble: the log says how, the node tries again.
+fn busy(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "a request of an agent could not be answered");
+    refusal(RefusalReason::Busy, "the head cannot read or write its state; its log says why")
+}
+
+impl JoinService {
+    /// A service with these parts.
+    pub fn new(options: JoinOptions) -> Self {
+        Self(Arc::new(options))
+    }
+
+    /// Answers a join; blocks for as long as rendering and a flush of the disk take.
+    pub fn join(&self, key: PublicKey, seen: IpAddr, request: &JoinRequest) -> Result<JoinAnswer, Refusal> {
+        let (parts, now) = (&*self.0, self.0.clock.now());
+        let snapshot = parts.registry.snapshot();
+        let token = parts.tokens.open(&request.token, now);
+        let revoked = parts.members.is_revoked(&key);
+        let bound = match &token {
+            Ok(body) => parts.store.redeemers(body.nonce).map_err(|error| busy(&error))?,
+            Err(_) => vec![],
+        };
+        let (token, purpose, snapshot) = (token.as_ref(), &request.purpose, &snapshot);
+        let admission = self.settle(&Facts { key, purpose, token, bound: &bound, revoked, snapshot })?;
+        let header = parts.images.header(&admission.image).map_err(|why| refusal(RefusalReason::NoImage, why))?;
+        let kernels = header.verify(&[parts.cluster.public()]);
+        let kernels = kernels.map_err(|error| refusal(RefusalReason::NoImage, error.to_string()))?;
+        // Everything that can be refused for the configuration's sake comes before the token is spent.
+        let node = admission.settings.as_deref().map(|node| self.settings(node, snapshot, &kernels)).transpose()?;
+        if let Ok(body) = token {
+            self.redeem(body, &admission, Facts { key, purpose, token, bound: &[], revoked, snapshot })?;
+        }
+        let nonce = token.map_or([0; 16], |body| body.nonce);
+        let certificate = self.certify(key, &admission, request, nonce)?;
+        let peers = self.first_peers(key, seen, &admission, request, &header, &kernels);
+        if admission.role == Role::Node {
+            self.tell_joined(key, seen, &admission.name, request, &header);
+        }
+        let time = SignedTime::sign(parts.clock.now(), &request.nonce, &parts.cluster);
+        let (peers, track_after_s) = peers;
+        Ok(JoinAnswer { time, certificate, image: header, node: node.map(Box::new), peers, track_after_s })
+    }
+
+    /// Decides, and acts on a refusal.
+    fn settle(&self, facts: &Facts<'_>) -> Result<Admission, Refusal> {
+        match machine::decide(facts) {
+            Decision::Admit(admission) => Ok(admission),
+            Decision::Refuse { refusal, alarm } => {
+                alarm.map_or(Ok(()), |alarm| self.raise(alarm))?;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn raise(&self, alarm: Alarm) -> Result<(), Refusal> {
+        let Alarm { severity, node, text, void } = alarm;
+        tracing::warn!(node = node.as_ref().map(NodeName::as_str), "{text}");
+        self.0.fleet.tell(Input::Event { severity, node, text });
+        if void.is_empty() {
+            return Ok(());
+        }
+        self.0.members.revoke(&void, self.0.clock.now()).map_err(|error| busy(&error))
+    }
+
+    /// Binds the key to the token. Another key may have been faster since the first look.
+    fn redeem(&self, body: &TokenBody, admission: &Admission, facts: Facts<'_>) -> Result<(), Refusal> {
+        let outcome = self.0.store.redeem(body.nonce, admission.places, body.expires, facts.key);
+        match outcome.map_err(|error| busy(&error))? {
+            Redeemed::First | Redeemed::Again => Ok(()),
+            Redeemed::Taken { by } => self.settle(&Facts { bound: &by, ..facts }).map(drop),
+        }
+    }
+
+    fn certify(
+        &self,
+        key: PublicKey,
+        admission: &Admission,
+        request: &JoinRequest,
+        nonce: [u8; 16],
+    ) -> Result<SignedMembership, Refusal> {
+        let (parts, now) = (&*self.0, self.0.clock.now());
+        let Admission { name, role, rack, .. } = admission.clone();
+        let membership = machine::membership(key, name, role, rack, now, parts.members.epoch());
+        let member = member(&membership, request.boot, nonce, now);
+        parts.members.put(member).map_err(|error| busy(&error))?;
+        Ok(SignedMembership::sign(&membership, &parts.cluster))
+    }
+
+    fn settings(&self, node: &Node, snapshot: &Snapshot, header: &Header) -> Result<NodeSettings, Refusal> {
+        let parts = &*self.0;
+        let wrong = |why: String| refusal(RefusalReason::Configuration, why);
+        let overlays = parts.overlays.render(node, snapshot).map_err(wrong)?;
+        let len: usize = overlays.iter().map(Bundle::len).sum();
+        if len > OVERLAYS_MAX {
+            return Err(wrong(format!("the overlays of {} have {len} bytes, the limit is {OVERLAYS_MAX}", node.name)));
+        }
+        let asked = node.kernel_version.as_deref();
+        let by_prefix =
+            || header.kernels.iter().find(|kernel| asked.is_some_and(|asked| kernel.version.starts_with(asked)));
+        let kernel = header.kernel(asked).or_else(by_prefix).map(|kernel| kernel.version.clone());
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy).map_err(|error| refusal(RefusalReason::Busy, error.to_string()))?;
+        Ok(NodeSettings {
+            name: node.name.clone(),
+            hostname: hostname(&node.name, &parts.domain),
+            machine_id: machine_id(&parts.identity, &node.name),
+            entropy,
+            root: node.root,
+            root_percent: node.root_percent,
+            tmpfs_dirs: parts.tmpfs_dirs.clone(),
+            init: node.init.clone(),
+            kernel: kernel.unwrap_or_default(),
+            seed: node.seed,
+            overlays,
+        })
+    }
+
+    fn first_peers(
+        &self,
+        key: PublicKey,
+        seen: IpAddr,
+        admission: &Admission,
+        request: &JoinRequest,
+        header: &SignedHeader,
+        content: &Header,
+    ) -> (Vec<wulfpack_shared::wire::PeerInfo>, u16) {
+        let images = vec![TrackImage { image: header.id(), held: 0, total: Units::of(content).total() }];
+        let data = request.data.clone();
+        let request = TrackRequest { data, images, want: NEIGHBOURS, have: vec![], leaving: false };
+        let answer = self.0.tracker.track(key, admission.rack.clone(), seen, request);
+        // Those who join next should soon be known to those who joined first.
+        (answer.peers, (answer.again_s / 2).max(1))
+    }
+
+    fn tell_joined(&self, key: PublicKey, addr: IpAddr, node: &NodeName, request: &JoinRequest, header: &SignedHeader) {
+        let mut agent = request.agent.clone();
+        agent.truncate(agent.floor_char_boundary(TEXT_MAX));
+        let JoinRequest { boot, memory, clock_offset_ms, .. } = *request;
+        let (node, image) = (node.clone(), header.id());
+        self.0.fleet.tell(Input::Joined(Joined { node, key, boot, addr, image, agent, memory, clock_offset_ms }));
+    }
+
+    /// The member that this key is, or why it is none.
+    fn member(&self, key: &PublicKey) -> Result<Member, Refusal> {
+        self.0.members.valid(key, self.0.clock.now()).ok_or_else(|| {
+            refusal(
+                RefusalReason::NotMember,
+                "this key has no valid certificate: it has to join, or renew the one it has",
+            )
+        })
+    }
+
+    /// Announces a member and gives it peers.
+    pub fn track(&self, key: PublicKey, seen: IpAddr, mut request: TrackRequest) -> Result<ControlResponse, Refusal> {
+        let member = self.member(&key)?;
+        if let Role::Anonymous { image } = member.role {
+            let header = self.0.images.header(&ImageRef { name: image, version: None });
+            let own = header.ok().map(|header| header.id());
+            request.images.retain(|image| Some(image.image) == own);
+        }
+        Ok(ControlResponse::Peers(self.0.tracker.track(key, member.rack, seen, request)))
+    }
+
+    /// Takes a report; returns when it is in the store.
+    async fn report(&self, key: PublicKey, addr: IpAddr, batch: ReportBatch) -> Result<ControlResponse, Refusal> {
+        let member = self.member(&key)?;
+        let through = batch.events.iter().map(|event| event.seq).max().unwrap_or(0);
+        if member.role == Role::Node && member.boot == batch.boot {
+            let node = member.name;
+            if !self.0.fleet.tell_durably(Input::Report { node, addr, batch }).await {
+                return Err(refusal(RefusalReason::Busy, "the head is shutting down"));
+            }
+        }
+        // Others' reports have no boot to belong to: they are taken as read.
+        Ok(ControlResponse::Recorded { through })
+    }
+
+    /// Renews a certificate.
+    pub fn renew(&self, key: PublicKey, request: &RenewRequest) -> Result<RenewAnswer, Refusal> {
+        let (parts, now) = (&*self.0, self.0.clock.now());
+        let bad = |why: String| refusal(RefusalReason::NotMember, why);
+        let shown = &request.certificate;
+        let claimed: Membership =
+            decode::<_, CERTIFICATE_MAX>(&shown.membership).map_err(|error| bad(error.to_string()))?;
+        // Its time is the machine's to judge; signature and subject are not.
+        let at = now.min(claimed.not_after);
+        let old = shown.verify(&[parts.cluster.public()], &key, at).map_err(|error| bad(error.to_string()))?;
+        let known = parts.members.find(&key);
+        let snapshot = parts.registry.snapshot();
+        let revoked = parts.members.is_revoked(&key);
+        let facts = RenewFacts { membership: &old, known: known.is_some(), revoked, snapshot: &snapshot, now };
+        let (name, role, rack) = machine::renew(&facts)?;
+        let membership = machine::membership(key, name, role, rack, now, parts.members.epoch());
+        let (boot, nonce) = known.map_or_else(Default::default, |member| (member.boot, member.nonce));
+        parts.members.put(member(&membership, boot, nonce, now)).map_err(|error| busy(&error))?;
+        let certificate = SignedMembership::sign(&membership, &parts.cluster);
+        Ok(RenewAnswer { certificate, time: SignedTime::sign(now, &request.nonce, &parts.cluster) })
+    }
+
+    async fn answer(&self, key: PublicKey, seen: IpAddr, request: ControlRequest) -> Result<ControlResponse, Refusal> {
+        match request {
+            ControlRequest::Join(request) => {
+                let service = self.clone();
+                let answer = blocking(move || service.join(key, seen, &request)).await?;
+                Ok(ControlResponse::Joined(Box::new(answer)))
+            }
+            ControlRequest::Track(request) => self.track(key, seen, request),
+            ControlRequest::Report(batch) => self.report(key, seen, batch).await,
+            ControlRequest::Renew(request) => {
+                let service = self.clone();
+                Ok(ControlResponse::Renewed(blocking(move || service.renew(key, &request)).await?))
+            }
+        }
+    }
+}
+
+impl ControlHandler for JoinService {
+    fn handle(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
+        Box::pin(async move {
+            self.answer(from, remote.ip().to_canonical(), request).await.unwrap_or_else(|refusal| {
+                tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
+                ControlResponse::Refused(refusal)
+            })
+        })
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request of an agent could not be answered");
+        Err(refusal(RefusalReason::Busy, "the head failed; its log says how"))
+    })
+}
+
+fn member(
+    membership: &Membership,
+    boot: wulfpack_shared::id::BootId,
+    nonce: [u8; 16],
+    now: wulfpack_shared::time::UnixTime,
+) -> Member {
+    let Membership { subject, name, role, rack, not_after, .. } = membership.clone();
+    Member { key: subject, name, role, rack, boot, nonce, issued: now, not_after }
+}
+
+fn hostname(name: &NodeName, domain: &str) -> String {
+    if domain.is_empty() || name.as_str().contains('.') { name.to_string() } else { format!("{name}.{domain}") }
+}
+
+/// The same for a node at each of its boots, and not to be guessed from its name: a keyed hash in the form of a random UUID
+/// (RFC 9562, section 5.4), which is what machine-id(5) asks for.
+pub(super) fn machine_id(identity: &SecretKey, node: &NodeName) -> [u8; 16] {
+    let key = blake3::derive_key("wulfpack machine id v1", &*identity.seed());
+    let mut id = [0; 16];
+    id.copy_from_slice(blake3::keyed_hash(&key, node.as_str().as_bytes()).as_bytes().get(..16).unwrap_or(&[0; 16]));
+    id[6] = (id[6] & 0x0f) | 0x40;
+    id[8] = (id[8] & 0x3f) | 0x80;
+    id
+}
+
+impl JoinService {
+    /// Locks out members that the registry no longer has. Called with each new snapshot.
+    pub fn follow(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let gone = |member: &Member| member.role == Role::Node && snapshot.node(&member.name).is_none();
+        for key in self.0.members.revoke_where(self.0.clock.now(), gone)? {
+            let Some(member) = self.0.members.find(&key) else { continue };
+            let text = "it left the registry: its certificate is void".to_owned();
+            let node = Some(member.name);
+            self.0.fleet.tell(Input::Event { severity: Severity::Info, node, text });
+        }
+        Ok(())
+    }
+}
