@@ -6,10 +6,12 @@
 
 mod config;
 mod context;
+mod image;
 mod render;
 mod root;
 
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
+pub use image::ImageCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use root::{Wulf, main};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigCommand, Context, note, write_out};
+use super::{ConfigCommand, Context, ImageCommand, note, write_out};
 use crate::exit::{Ended, Exit};
 
 /// Boots clusters whose nodes fetch their image from each other.
@@ -27,6 +27,9 @@ enum Command {
     /// Show and check the head's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Import, build, list and remove images.
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -40,6 +43,7 @@ impl Wulf {
         let context = &self.context;
         match self.command {
             Command::Config(command) => command.run(context),
+            Command::Image(command) => command.run(context),
             Command::Completion { shell } => {
                 let mut script = vec![];
                 clap_complete::generate(shell, &mut Self::command(), "wulf", &mut script);

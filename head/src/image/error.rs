@@ -10,7 +10,7 @@ use wulfpack_shared::image::{HeaderError, TableError};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The operating system refused.
-    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
+    #[error("cannot {action} {}{}", path.display(), advice(source))]
     Io {
         /// What was tried, as an infinitive.
         action: &'static str,
@@ -72,7 +72,7 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// An archive that ends early or is no archive.
-    #[error("{} cannot be read as an archive: {source}", path.display())]
+    #[error("{} cannot be read as an archive to its end", path.display())]
     Archive {
         /// The archive.
         path: PathBuf,
@@ -125,7 +125,7 @@ pub enum ImageError {
         why: String,
     },
     /// mksquashfs is not installed.
-    #[error("cannot start {program}: {source}; install the package squashfs-tools")]
+    #[error("cannot start {}; install the package squashfs-tools", program.display())]
     NoMksquashfs {
         /// What was to be started.
         program: PathBuf,
@@ -159,9 +159,9 @@ pub enum ImageError {
 fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free some space and repeat, nothing was changed"
+            " (free some space and repeat, nothing was changed)"
         }
-        io::ErrorKind::PermissionDenied => "; image commands are for root",
+        io::ErrorKind::PermissionDenied => " (image commands are for root)",
         _ => "",
     }
 }
