@@ -65,7 +65,7 @@ impl Engine {
     /// Asks for as much as slots allow.
     pub(super) fn fill(&mut self, now: Mono) {
         self.hungry = false;
-        self.waiting = false;
+        self.double_next = None;
         if self.config.is_head() || now < self.store_full_until {
             return;
         }

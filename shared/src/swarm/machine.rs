@@ -49,8 +49,8 @@ pub struct Engine {
     pub(super) nothing_since: Option<Mono>,
     /// Something changed that may let us ask for more.
     pub(super) hungry: bool,
-    /// Slots are free, and requests may be doubled later.
-    pub(super) waiting: bool,
+    /// Slots are free, and from then on a request may be doubled.
+    pub(super) double_next: Option<Mono>,
     pub(super) hears_progress: bool,
     pub(super) draining: bool,
     pub(super) stats: Stats,
@@ -84,7 +84,7 @@ impl Engine {
             store_full_until: Mono::ZERO,
             nothing_since: None,
             hungry: false,
-            waiting: false,
+            double_next: None,
             hears_progress: false,
             draining: false,
             stats: Stats::default(),

@@ -27,8 +27,7 @@ impl Engine {
     /// When the earliest request is overdue.
     pub(super) fn next_due(&self) -> Option<Mono> {
         let due = self.down.iter().filter_map(|slot| self.due(slot.active)).min();
-        let double = self.down.iter().filter(|_| self.waiting).filter_map(|slot| self.double_at(slot.active)).min();
-        due.into_iter().chain(double).min()
+        due.into_iter().chain(self.double_next).min()
     }
 
     /// Gives overdue requests up.
@@ -49,7 +48,8 @@ impl Engine {
             }
             self.hungry = true;
         }
-        if self.waiting && self.down.iter().any(|slot| self.double_at(slot.active).is_some_and(|at| at <= now)) {
+        if self.double_next.is_some_and(|at| at <= now) {
+            self.double_next = None;
             self.hungry = true;
         }
     }
@@ -82,8 +82,8 @@ impl Engine {
             let Some(request) = self.requests.get(&req).copied().filter(|request| self.may_double(request)) else {
                 continue;
             };
-            if request.begun.is_some() && self.double_at(req).is_none_or(|at| at > now) {
-                self.waiting = true;
+            if let Some(at) = self.double_at(req).filter(|&at| at > now) {
+                self.double_next = Some(self.double_next.map_or(at, |next| next.min(at)));
                 continue;
             }
             let Some(run) = first_run(&request) else { continue };
