@@ -1,5 +1,7 @@
 //! What proves Wulfpack: the harness that tests, demo and benchmarks share.
 
 pub mod baseline;
+pub mod cluster;
+pub mod demo;
 pub mod figures;
 pub mod harness;

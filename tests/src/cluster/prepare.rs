@@ -1,0 +1,134 @@
+//! From nothing to a head that serves an image to registered machines.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use wulfpack_head::config::Config;
+use wulfpack_head::fleet::{BootRecord, BootState};
+
+use super::ImageSizes;
+use crate::harness::{
+    Flavour, Head, KeyPair, Lab, Login, Machine, MachineSpec, Port, Rate, debian_tar, login_command, machine_ports,
+};
+
+/// Name of the image that all nodes boot.
+pub const IMAGE: &str = "debian";
+/// Pause between two looks at the boot records.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What to prepare.
+#[derive(Debug)]
+pub struct ClusterSetup {
+    /// For the path of the logs.
+    pub name: &'static str,
+    /// Machines.
+    pub nodes: usize,
+    /// Rate of every link, the head's too; `None` for no limit.
+    pub rate: Option<Rate>,
+    /// The image's kernel.
+    pub flavour: Flavour,
+    /// Changes the head's configuration.
+    pub configure: fn(&mut Config),
+}
+
+impl Default for ClusterSetup {
+    fn default() -> Self {
+        Self { name: "cluster", nodes: 1, rate: None, flavour: Flavour::Cloud, configure: |_| () }
+    }
+}
+
+/// A head that serves, and ports for machines that it knows. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The head.
+    pub head: Head,
+    /// The machines' places; the node there has the port's name.
+    pub nodes: Vec<Port>,
+    /// The key that every node accepts for root.
+    pub key: KeyPair,
+    /// Sizes of the image.
+    pub sizes: ImageSizes,
+    /// The network.
+    pub lab: Lab,
+}
+
+impl Cluster {
+    /// Makes network, image and registry, and starts the head. `say` is told what takes long.
+    pub fn prepare(setup: &ClusterSetup, say: impl Fn(&str)) -> Result<Self> {
+        say("a Debian root file system (mmdebstrap; kept for the next time)");
+        let tar = debian_tar(setup.flavour)?;
+        say("a network: one switch, a link for the head and for each machine");
+        let mut lab = Lab::new(setup.name)?;
+        let port = lab.head_port(setup.rate)?;
+        let nodes = machine_ports(&lab, setup.nodes, setup.rate)?;
+        let key = KeyPair::generate(lab.work(), "id")?;
+        say("a head: wulf init, wulf image import, wulf image build");
+        let mut head = Head::set_up(&lab, port, &key, setup.configure)?;
+        head.add_image(&tar, IMAGE)?;
+        let sizes = ImageSizes::read(&head, IMAGE)?;
+        head.add_nodes(&nodes, IMAGE)?;
+        say("wulf serve");
+        head.serve()?;
+        Ok(Self { head, nodes, key, sizes, lab })
+    }
+
+    /// Switches on the machine of node `index`.
+    pub fn power_on(&self, index: usize, spec: &MachineSpec) -> Result<Machine> {
+        let port = self.nodes.get(index).with_context(|| format!("there is no node {index}"))?;
+        Machine::power_on(&self.lab, port, spec)
+    }
+
+    /// The last boot of every node that has booted, as the head knows it.
+    pub fn records(&self) -> Result<Vec<BootRecord>> {
+        self.head.json(&["boot", "report"])
+    }
+
+    /// Looks at the boot records until `done` says so.
+    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[BootRecord]) -> bool) -> Result<Vec<BootRecord>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let records = self.records()?;
+            if done(&records) {
+                return Ok(records);
+            }
+            if Instant::now() > deadline {
+                let states: Vec<_> = records.iter().map(|boot| format!("{}: {}", boot.node, boot.phase())).collect();
+                bail!("not there after {} s: {}", timeout.as_secs(), states.join(", "));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Waits until `count` nodes are ready.
+    pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<Vec<BootRecord>> {
+        self.wait_for(timeout, |records| records.iter().filter(|boot| is_ready(boot)).count() >= count)
+    }
+
+    /// Runs a shell command as root on node `index`.
+    pub fn login(&self, index: usize, script: &str) -> Result<String> {
+        Login { from: &self.head.port, key: &self.key }.run(self.address(index)?, script)
+    }
+
+    /// How a person logs in to node `index`.
+    pub fn login_command(&self, index: usize) -> Result<String> {
+        Ok(login_command(&self.head.port, &self.key, self.address(index)?))
+    }
+
+    /// The address of node `index`.
+    pub fn address(&self, index: usize) -> Result<IpAddr> {
+        Ok(self.nodes.get(index).with_context(|| format!("there is no node {index}"))?.address().into())
+    }
+
+    /// Takes everything down; the logs are of no interest.
+    pub fn succeeded(self) {
+        let Self { head, nodes, lab, .. } = self;
+        drop((head, nodes));
+        lab.succeeded();
+    }
+}
+
+/// Whether a boot ended well.
+pub fn is_ready(boot: &BootRecord) -> bool {
+    matches!(boot.state(), BootState::Ready | BootState::Degraded)
+}
