@@ -7,11 +7,13 @@
 mod config;
 mod context;
 mod image;
+mod init;
 mod render;
 mod root;
 
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use image::ImageCommand;
+pub use init::InitCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use root::{Wulf, main};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigCommand, Context, ImageCommand, note, write_out};
+use super::{ConfigCommand, Context, ImageCommand, InitCommand, note, write_out};
 use crate::exit::{Ended, Exit};
 
 /// Boots clusters whose nodes fetch their image from each other.
@@ -24,6 +24,7 @@ pub struct Wulf {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(InitCommand),
     /// Show and check the head's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -42,6 +43,7 @@ impl Wulf {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let context = &self.context;
         match self.command {
+            Command::Init(command) => command.run(context),
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Completion { shell } => {

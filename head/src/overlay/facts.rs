@@ -1,13 +1,14 @@
 //! What templates see of the cluster, prepared once for all nodes.
 
 use std::net::IpAddr;
+use std::{fs, io};
 
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
 use wulfpack_shared::identity::SecretKey;
 
-use crate::config::Config;
+use crate::config::{Config, Paths};
 use crate::registry::{Interface, Node, Snapshot};
 
 /// Everything that is not of one node. Made once for each snapshot: with ten thousand nodes it is not cheap.
@@ -66,6 +67,14 @@ impl Facts {
             agent: Value::from(Serde(Agent { port: config.ports.data })),
             ssh,
         }
+    }
+}
+
+/// The public keys that may log in to nodes as root; none if the file does not exist.
+pub fn read_authorized_keys(paths: &Paths) -> io::Result<String> {
+    match fs::read_to_string(paths.authorized_keys()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other,
     }
 }
 

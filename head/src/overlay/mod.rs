@@ -24,7 +24,7 @@ mod shipped;
 mod source;
 mod template;
 
-pub use facts::Facts;
+pub use facts::{Facts, read_authorized_keys};
 pub use hostkey::HostKey;
 pub use render::{RenderError, Renderer};
 
