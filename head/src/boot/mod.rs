@@ -5,7 +5,7 @@ mod plan;
 mod script;
 
 pub use format::InitramfsFormat;
-pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit};
+pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit, choose_kernel};
 pub use script::{ScriptError, autoexec_script, boot_script, waiting_script};
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ use crate::registry::{Interface, Node};
 
 /// Longest command line: `COMMAND_LINE_SIZE` of x86 less the final nul (Linux, Documentation/admin-guide/kernel-parameters.rst).
 const COMMAND_LINE_MAX: usize = 2047;
+/// Most head addresses that an agent reads from its command line.
+const HEADS_MAX: usize = 8;
 /// A kernel that panics says so for half a minute, then tries again: neither a silent hang nor a fast loop.
 const PANIC: &str = "panic=30";
 
@@ -108,7 +110,7 @@ impl BootPlan {
     /// Plans the boot of one node.
     pub fn new(head: &HeadSettings, visit: &Visit<'_>) -> Result<Self, PlanError> {
         let Visit { node, header, base, version, .. } = *visit;
-        let kernel = kernel(node, header)?;
+        let kernel = choose_kernel(node, header)?;
         let release = &kernel.version;
         if release.is_empty() || !release.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+~".contains(&b)) {
             return Err(PlanError::Release(release.clone()));
@@ -134,7 +136,7 @@ impl BootPlan {
 }
 
 /// The kernel with the release that the registry names, else the first that begins with it, else the image's default.
-fn kernel<'a>(node: &Node, header: &'a Header) -> Result<&'a KernelEntry, PlanError> {
+pub fn choose_kernel<'a>(node: &Node, header: &'a Header) -> Result<&'a KernelEntry, PlanError> {
     let asked = node.kernel_version.as_deref();
     let by_prefix =
         || header.kernels.iter().find(|kernel| asked.is_some_and(|asked| kernel.version.starts_with(asked)));
@@ -156,9 +158,13 @@ fn command_line(
 ) -> Result<String, PlanError> {
     let node = visit.node;
     let interface = node.interface(visit.mac);
+    // First the address at which this machine reaches us; the sort is stable.
+    let mut heads = head.heads.clone();
+    heads.sort_by_key(|addr| addr.control.ip() != visit.base.ip());
+    heads.truncate(HEADS_MAX);
     let boot_args = BootArgs {
         node: Some(node.name.clone()),
-        heads: head.heads.clone(),
+        heads,
         cluster: head.cluster.clone(),
         mac: Some(visit.mac),
         device: interface.and_then(|interface| interface.device.clone()),

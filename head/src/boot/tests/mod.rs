@@ -58,11 +58,12 @@ fn header(releases: &[&str]) -> Header {
 }
 
 fn plan(node: &Node, header: &Header) -> Result<BootPlan, PlanError> {
-    let head = HeadSettings {
-        heads: vec![HeadAddr { key: PublicKey([0xaa; 32]), control: "10.0.0.1:9870".parse().unwrap() }],
-        cluster: vec![PublicKey([0xcc; 32])],
-        debug: false,
-    };
+    let head = HeadAddr { key: PublicKey([0xaa; 32]), control: "10.0.0.1:9870".parse().unwrap() };
+    plan_by(vec![head], node, header)
+}
+
+fn plan_by(heads: Vec<HeadAddr>, node: &Node, header: &Header) -> Result<BootPlan, PlanError> {
+    let head = HeadSettings { heads, cluster: vec![PublicKey([0xcc; 32])], debug: false };
     let visit = Visit {
         node,
         mac: MAC,
@@ -104,6 +105,16 @@ fn an_address_without_its_prefix_is_left_to_dhcp() {
     let mut node = node(None, &[]);
     node.interfaces[0].prefix = None;
     assert!(!plan(&node, &header(&["6.1.0"])).unwrap().command_line.contains("wulf.ip="));
+}
+
+#[test]
+fn a_machine_is_first_told_the_head_address_that_it_has_reached() {
+    let head = |address: &str| HeadAddr { key: PublicKey([0xaa; 32]), control: address.parse().unwrap() };
+    let mut heads: Vec<_> = (0..9).map(|last| head(&format!("192.168.5.{last}:9870"))).collect();
+    heads.push(head("10.0.0.1:9870"));
+    let line = plan_by(heads, &node(None, &[]), &header(&["6.1.0"])).unwrap().command_line;
+    let told = line.parse::<wulfpack_shared::bootargs::BootArgs>().unwrap().heads;
+    assert_eq!((told.len(), told[0].control.to_string().as_str()), (8, "10.0.0.1:9870"));
 }
 
 #[test]

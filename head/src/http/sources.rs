@@ -1,0 +1,65 @@
+//! What the boot service serves, as it is handed to it. All of these may read files: they are called where blocking is allowed.
+
+use core::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wulfpack_shared::id::{Mac, NodeName, VersionId};
+use wulfpack_shared::image::Header;
+
+use crate::boot::InitramfsFormat;
+use crate::registry::ImageRef;
+
+/// A version that a node boots.
+#[derive(Clone, Debug)]
+pub struct BootVersion {
+    /// Its id.
+    pub id: VersionId,
+    /// Its header, verified.
+    pub header: Arc<Header>,
+}
+
+/// A file of a version that boot loaders load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VersionFile {
+    /// The kernel.
+    Kernel,
+    /// Modules and firmware, as an initramfs archive.
+    Modules,
+}
+
+impl VersionFile {
+    /// Its name in URLs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Modules => "modules",
+        }
+    }
+}
+
+/// Image versions.
+pub trait Versions: Send + Sync + fmt::Debug {
+    /// The version that `image` resolves to now: the pinned one, else the active one. Errors are for a person.
+    fn active(&self, image: &ImageRef) -> Result<BootVersion, String>;
+
+    /// A file of any version that is kept; `None` if there is no such version, kernel or file. The service caches it.
+    fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String>;
+}
+
+/// Join tokens.
+pub trait Tokens: Send + Sync + fmt::Debug {
+    /// The token of this boot of this node, as an initramfs archive; the same bytes while the same boot asks again.
+    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String>;
+
+    /// Whether an administrator has approved this boot, where tokens are given only on approval. Without a way to approve, nobody has.
+    fn approved(&self, node: &NodeName, mac: Mac) -> Result<(), String> {
+        Err(format!("nobody has approved the boot of {node} ({mac})"))
+    }
+}
+
+/// The agent's initramfs archive.
+pub trait AgentArchive: Send + Sync + fmt::Debug {
+    /// The archive of the agent as it is installed now. It is asked for at each boot and should keep what it has packed.
+    fn archive(&self, format: InitramfsFormat) -> Result<Bytes, String>;
+}
