@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use wulfpack_tests::harness::{Lab, Namespace, Rate};
+use wulfpack_tests::harness::{Lab, Namespace, Port, Rate};
 
 const PAYLOAD: usize = 4_000_000;
 
@@ -44,6 +44,27 @@ fn links_carry_their_rate_in_both_directions() -> Result<()> {
         .namespace
         .enter(|| TcpStream::connect_timeout(&(head.address(), 7000).into(), Duration::from_millis(300)).is_err())?;
     assert!(refused, "a packet crossed a pulled cable");
+    lab.succeeded();
+    Ok(())
+}
+
+#[test]
+fn isolated_ports_hear_the_head_but_not_each_other() -> Result<()> {
+    let mut lab = Lab::new("isolated")?;
+    let head = lab.head_port(None)?;
+    let nodes = [lab.process_port("n1", None)?, lab.process_port("n2", None)?];
+    let listeners: Vec<_> = [&head, &nodes[1]]
+        .map(|port| port.namespace.enter(|| TcpListener::bind((port.address(), 7000))))
+        .into_iter()
+        .collect::<Result<std::io::Result<Vec<_>>>>()??;
+    let reaches = |port: &Port| {
+        let address = (port.address(), 7000).into();
+        nodes[0].namespace.enter(|| TcpStream::connect_timeout(&address, Duration::from_millis(300)).is_ok())
+    };
+    assert!(reaches(&head)? && reaches(&nodes[1])?);
+    nodes.iter().try_for_each(|port| lab.isolate(port))?;
+    assert!(reaches(&head)? && !reaches(&nodes[1])?);
+    drop(listeners);
     lab.succeeded();
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use wulfpack_tests::baseline;
+use wulfpack_tests::cluster::{Peers, measure};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
 
@@ -35,7 +36,7 @@ struct Boot {
     #[arg(long)]
     memory: Option<u32>,
     /// What to boot; default: everything.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [How::Cpio])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [How::Cpio, How::Wulfpack, How::Alone])]
     how: Vec<How>,
     /// Writes the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
@@ -46,6 +47,10 @@ struct Boot {
 enum How {
     /// The whole system as one cpio.gz, loaded by iPXE from nginx.
     Cpio,
+    /// Wulfpack.
+    Wulfpack,
+    /// Wulfpack with the image from the head alone.
+    Alone,
 }
 
 fn boot(options: &Boot) -> Result<()> {
@@ -60,6 +65,9 @@ fn boot(options: &Boot) -> Result<()> {
         for how in &options.how {
             rows.push(match how {
                 How::Cpio => baseline::measure(&setup)?,
+                How::Wulfpack => measure(&setup, Peers::On)?,
+                How::Alone if nodes == 1 => continue,
+                How::Alone => measure(&setup, Peers::Off)?,
             });
             let mut out = std::io::stdout().lock();
             writeln!(out, "{}", table(&rows))?;

@@ -146,6 +146,11 @@ impl Lab {
         ip(&format!("-n {} link set p{} {state}", self.switch.name(), port.index))
     }
 
+    /// Lets this port talk with the head only: two ports that are both kept apart do not hear each other.
+    pub fn isolate(&self, port: &Port) -> Result<()> {
+        self.switch.run("bridge", &["link", "set", "dev", &format!("p{}", port.index), "isolated", "on"]).map(drop)
+    }
+
     /// Says that the logs are of no interest.
     pub fn succeeded(mut self) {
         self.succeeded = true;
