@@ -1,1 +1,15 @@
 //! The administrator's API on a unix socket: what the command line asks the running head.
+//!
+//! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
+
+mod api;
+mod client;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use api::{
+    DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+};
+pub use client::{AdminClient, ClientError};
+pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

@@ -3,6 +3,7 @@
 //! * `event`: what boot services say.
 //! * `input`, `machine`: pure; boot events and agents' reports become records.
 //! * `record`: one boot.
+//! * `view`: what people are shown.
 //! * `io`: the fleet of a running head. * `ready`: the login check.
 
 mod event;
@@ -13,6 +14,7 @@ mod machine;
 mod machine_tests;
 mod ready;
 mod record;
+mod view;
 
 pub use event::{BootEvent, BootEvents};
 pub use input::{Input, Joined, Output};
@@ -23,3 +25,4 @@ pub use record::{
     Anchor, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure, LOG_LINES_MAX, LogLine,
     Severity,
 };
+pub use view::{BootReport, ImageEgress, NodeReport, NodeStatus, PhaseStats};

@@ -190,7 +190,7 @@ fn tokens_that_are_no_good_are_refused_by_reason() {
     let head = head();
     let foreign = TokenMaker::new(TokenKey::new([6; 32])).for_boot(&"n1".parse().unwrap(), MAC, NOW, NOW);
     let old = NOW - Duration::from_secs(16 * 60);
-    let expired = head.tokens.for_boot(&"n1".parse().unwrap(), MAC, old, NOW);
+    let expired = head.tokens.for_boot(&"n1".parse().unwrap(), MAC, old, old);
     for (token, text) in [(vec![], "token refused"), (foreign, "not made by a head"), (expired, "expired at")] {
         let refused = head.join(1, token).unwrap_err();
         assert_eq!(refused.reason, RefusalReason::Token);

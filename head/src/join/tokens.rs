@@ -45,10 +45,14 @@ impl TokenMaker {
         Self { key, exchanges: Arc::default() }
     }
 
-    /// The token for a boot of `node` from `mac` that began with the DHCP exchange at `exchange` (at its first boot script, where
-    /// there was none). Repeated requests of one boot get the same bytes; the next boot gets others.
+    /// The token for the boot of `node` from `mac` that began at `exchange`. Repeated requests of one boot get the same bytes, for at
+    /// least half a token's life; the next boot gets others.
     pub fn for_boot(&self, node: &NodeName, mac: Mac, exchange: UnixTime, now: UnixTime) -> Vec<u8> {
         let begun = self.settle(mac, exchange, now);
+        // A machine that waits in its loader for long needs a token that will still be good when its kernel runs.
+        let half = TOKEN_LIFETIME / 2;
+        let waited = now.0.saturating_sub(begun.0) / u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
+        let begun = begun + half * u32::try_from(waited).unwrap_or(u32::MAX);
         let nonce = self.key.nonce(format!("{node}\0{mac}\0{}", begun.0).as_bytes());
         let subject = TokenSubject::Node { name: node.clone(), mac: Some(mac) };
         self.key.seal(&TokenBody { subject, nonce, expires: begun + TOKEN_LIFETIME })
@@ -110,6 +114,11 @@ mod tests {
         assert_eq!(at(1200), first, "the same exchange, looked at again");
         assert_ne!(at(60_000), first, "switched on again");
         assert_ne!(maker.for_boot(&node, Mac([9; 6]), UnixTime(1_000_000), UnixTime(1_010_000)), first);
+        let waited = maker.for_boot(&node, mac, UnixTime(1_060_000), UnixTime(1_060_000) + TOKEN_LIFETIME * 2);
+        assert!(
+            key.open(&waited, UnixTime(1_060_000) + TOKEN_LIFETIME * 2).is_ok(),
+            "as long as it waits in the loader"
+        );
         let body = key.open(&first, UnixTime(1_000_000)).unwrap();
         assert_eq!(body.expires, UnixTime(1_000_000) + TOKEN_LIFETIME);
         assert_eq!(

@@ -1,0 +1,123 @@
+//! What the command line and the running head say to each other. JSON; the field names are stable.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
+use wulfpack_shared::time::UnixTime;
+
+use crate::fleet::{ImageEgress, NodeStatus};
+
+/// The head itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadStatus {
+    /// Version of the program.
+    pub version: String,
+    /// Name of the cluster.
+    pub cluster: String,
+    /// When it started.
+    pub started: UnixTime,
+    /// Its key.
+    pub key: PublicKey,
+    /// The cluster's key.
+    pub cluster_key: PublicKey,
+    /// Where each service listens, or why it does not.
+    pub services: BTreeMap<String, String>,
+    /// Why the registry as it stands in the file is not used.
+    pub registry_error: Option<String>,
+    /// Members of the swarm that the tracker knows.
+    pub members: usize,
+    /// What was sent of each image since the start.
+    pub images: Vec<ImageEgress>,
+}
+
+/// A machine that asked and is no node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnknownMachine {
+    /// Its MAC address.
+    pub mac: Mac,
+    /// When it last asked.
+    pub last: UnixTime,
+    /// How often.
+    pub count: u64,
+}
+
+/// Answer to `GET /v1/status?since=VERSION`: at once if something changed since, else after at most 20 s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Hand it in as `since` to be told of the next change.
+    pub version: u64,
+    /// The head's time.
+    pub now: UnixTime,
+    /// The head.
+    pub head: HeadStatus,
+    /// All nodes of the registry, by name.
+    pub nodes: Vec<NodeStatus>,
+    /// Machines that are no nodes.
+    pub unknown: Vec<UnknownMachine>,
+}
+
+/// `POST /v1/ticket`: whom it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TicketFor {
+    /// This node.
+    Node(NodeName),
+    /// So many hosts, for this image.
+    Anonymous {
+        /// The image.
+        image: ImageName,
+        /// How many hosts.
+        count: u32,
+    },
+}
+
+/// `POST /v1/ticket`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketRequest {
+    /// Whom it is for.
+    pub subject: TicketFor,
+    /// How long it is good for, in seconds.
+    pub life_s: u64,
+}
+
+/// Its answer; as secret as the ticket in it.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TicketAnswer {
+    /// The ticket.
+    pub ticket: String,
+    /// Last moment at which it may be shown.
+    pub expires: UnixTime,
+}
+
+impl std::fmt::Debug for TicketAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TicketAnswer").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+/// `POST /v1/dhcp/override`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpOverride {
+    /// Answer even where another server does.
+    pub on: bool,
+}
+
+/// `GET /v1/key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyInfo {
+    /// The cluster's key.
+    pub cluster: PublicKey,
+    /// This head's key.
+    pub head: PublicKey,
+    /// Where its control plane listens.
+    pub control: Vec<SocketAddr>,
+}
+
+/// The body of every answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// For a person.
+    pub error: String,
+}

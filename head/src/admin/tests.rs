@@ -1,0 +1,136 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+
+use wulfpack_shared::id::{BootId, PublicKey, VersionId};
+use wulfpack_shared::identity::{Ticket, TokenKey, TokenSubject};
+use wulfpack_shared::net::clock::ClusterClock;
+use wulfpack_shared::time::UnixTime;
+
+use super::*;
+use crate::fleet::{BootReport, FleetHandle, Input, Joined, LogLine};
+use crate::join::{Registry, TokenMaker};
+use crate::registry::Snapshot;
+use crate::store::{RedbStore, Store};
+
+#[derive(Debug)]
+struct Empty;
+
+impl HeadFacts for Empty {
+    fn status(&self) -> HeadStatus {
+        HeadStatus {
+            version: "0".into(),
+            cluster: "c".into(),
+            started: UnixTime(0),
+            key: PublicKey([1; 32]),
+            cluster_key: PublicKey([2; 32]),
+            services: std::collections::BTreeMap::new(),
+            registry_error: None,
+            members: 0,
+            images: vec![],
+        }
+    }
+    fn override_dhcp(&self, _: bool) -> Result<(), String> {
+        Err("DHCP is off".into())
+    }
+}
+
+impl Registry for Empty {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::default()
+    }
+}
+
+struct Bench {
+    client: AdminClient,
+    services: AdminServices,
+    dir: tempfile::TempDir,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+fn bench() -> Bench {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.path().join("state.redb")).unwrap());
+    let clock = ClusterClock::at(UnixTime(1_000_000));
+    let (fleet, _) = FleetHandle::open(&*store, clock.clone()).unwrap();
+    let services = AdminServices {
+        facts: Arc::new(Empty),
+        fleet,
+        store,
+        registry: Arc::new(Empty),
+        tokens: TokenMaker::new(TokenKey::new([5; 32])),
+        clock,
+        cluster: PublicKey([2; 32]),
+        head: PublicKey([1; 32]),
+        control: vec!["10.0.0.1:9870".parse().unwrap()],
+    };
+    let socket = dir.path().join("run/admin.sock");
+    let server = AdminServer::bind(&socket).unwrap();
+    let task = tokio::spawn(server.run(services.clone()));
+    Bench { client: AdminClient::new(&socket), services, dir, task }
+}
+
+fn join(bench: &Bench) {
+    let joined = Joined {
+        node: "n1".parse().unwrap(),
+        key: PublicKey([3; 32]),
+        boot: BootId([1; 16]),
+        addr: "10.0.0.7".parse().unwrap(),
+        image: VersionId([1; 32]),
+        agent: "0".into(),
+        memory: 1,
+        clock_offset_ms: 0,
+    };
+    bench.services.fleet.tell(Input::Joined(joined));
+}
+
+#[tokio::test]
+async fn status_waits_for_the_next_change() {
+    let bench = bench();
+    let first: Status = bench.client.get("/v1/status").await.unwrap();
+    let path = format!("/v1/status?since={}", first.version);
+    let (next, ()) = tokio::join!(bench.client.get::<Status>(&path), async { join(&bench) });
+    assert!(next.unwrap().version > first.version);
+    let report: BootReport = bench.client.get("/v1/report").await.unwrap();
+    assert_eq!(report.nodes[0].name.as_str(), "n1");
+    let report: BootReport = bench.client.get("/v1/report?nodes=n2,n3").await.unwrap();
+    assert_eq!(report.nodes, []);
+}
+
+#[tokio::test]
+async fn a_ticket_is_audited_and_holds_what_was_asked_for() {
+    let bench = bench();
+    let subject = TicketFor::Anonymous { image: "debian".parse().unwrap(), count: 3 };
+    let answer: TicketAnswer = bench.client.post("/v1/ticket", &TicketRequest { subject, life_s: 60 }).await.unwrap();
+    let ticket: Ticket = answer.ticket.parse().unwrap();
+    assert_eq!((ticket.heads[0].control.port(), ticket.cluster), (9870, vec![PublicKey([2; 32])]));
+    let body = TokenKey::new([5; 32]).open(&ticket.token, UnixTime(1_000_000)).unwrap();
+    assert!(matches!(body.subject, TokenSubject::Anonymous { count: 3, .. }));
+    let audit = &bench.services.store.audits(10).unwrap()[0];
+    assert_eq!((audit.what.as_str(), audit.detail.as_str()), ("ticket", "3 hosts, image debian, good for 60 s"));
+    assert!(!format!("{answer:?}").contains("wulf1-"));
+}
+
+#[tokio::test]
+async fn refusals_say_why() {
+    let bench = bench();
+    let unknown = TicketRequest { subject: TicketFor::Node("n9".parse().unwrap()), life_s: 60 };
+    let error = bench.client.post::<TicketAnswer>("/v1/ticket", &unknown).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no node n9");
+    let error = bench.client.post::<DhcpOverride>("/v1/dhcp/override", &DhcpOverride { on: true }).await.unwrap_err();
+    assert_eq!(error.to_string(), "DHCP is off");
+    let error = bench.client.get::<Vec<LogLine>>("/v1/log/n1").await.unwrap_err();
+    assert_eq!(error.to_string(), "the head knows of no boot of node n1");
+}
+
+#[tokio::test]
+async fn the_socket_is_private_and_taken_over_only_from_the_dead() {
+    let bench = bench();
+    let socket = bench.dir.path().join("run/admin.sock");
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(AdminServer::bind(&socket), Err(AdminError::InUse(_))));
+    bench.task.abort();
+    assert!(bench.task.await.unwrap_err().is_cancelled());
+    let error = bench.client.get::<KeyInfo>("/v1/key").await.unwrap_err();
+    assert!(error.to_string().contains("wulf serve"), "{error}");
+    assert!(AdminServer::bind(&socket).is_ok());
+}
