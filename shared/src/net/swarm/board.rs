@@ -1,0 +1,125 @@
+//! What an image holds and has counted; written by the tasks that fetch and serve, read by whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::id::VersionId;
+use crate::image::Run;
+use crate::net::store::UnitStore;
+use crate::swarm::ImageIx;
+use crate::wire::SwarmSummary;
+
+/// One image of this member.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Its identity.
+    pub version: VersionId,
+    /// Its index in the engine.
+    pub ix: ImageIx,
+    /// Where its units lie.
+    pub store: Arc<dyn UnitStore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    held: Vec<bool>,
+    counts: SwarmSummary,
+}
+
+impl Image {
+    pub(super) fn new(version: VersionId, ix: ImageIx, store: Arc<dyn UnitStore>, held: &[Run]) -> Self {
+        let total = store.geometry().units().total();
+        let counts = SwarmSummary { total, ..SwarmSummary::default() };
+        let image = Self { version, ix, store, state: Mutex::new(State { held: vec![false; total as usize], counts }) };
+        for unit in held.iter().flat_map(|run| run.iter().take_while(|unit| *unit < total)) {
+            image.hold(unit);
+        }
+        image
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the unit is verified in the store.
+    pub(super) fn holds(&self, unit: u32) -> bool {
+        self.state().held.get(unit as usize).copied().unwrap_or(false)
+    }
+
+    /// The unit is verified in the store now; says whether it was not before.
+    pub(super) fn hold(&self, unit: u32) -> bool {
+        self.change(unit, true)
+    }
+
+    /// The unit went bad; says whether it was held.
+    pub(super) fn lose(&self, unit: u32) -> bool {
+        self.change(unit, false)
+    }
+
+    fn change(&self, unit: u32, now: bool) -> bool {
+        let mut state = self.state();
+        let changed = state.held.get_mut(unit as usize).is_some_and(|held| core::mem::replace(held, now) != now);
+        if changed {
+            let held = state.counts.held;
+            state.counts.held = if now { held + 1 } else { held.saturating_sub(1) };
+        }
+        changed
+    }
+
+    /// What is held, as runs.
+    pub(super) fn held(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = Vec::new();
+        for (unit, _) in (0u32..).zip(&self.state().held).filter(|(_, held)| **held) {
+            match runs.last_mut() {
+                Some(last) if last.end() == unit => last.count += 1,
+                _ => runs.push(Run::one(unit)),
+            }
+        }
+        runs
+    }
+
+    /// Changes the counters.
+    pub(super) fn count(&self, change: impl FnOnce(&mut SwarmSummary)) {
+        change(&mut self.state().counts);
+    }
+
+    fn summary(&self, peers: u16) -> SwarmSummary {
+        SwarmSummary { peers, ..self.state().counts }
+    }
+}
+
+/// All images of this member.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    images: Mutex<BTreeMap<VersionId, Arc<Image>>>,
+    peers: AtomicU16,
+}
+
+impl Board {
+    fn images(&self) -> MutexGuard<'_, BTreeMap<VersionId, Arc<Image>>> {
+        self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, image: Arc<Image>) {
+        self.images().insert(image.version, image);
+    }
+
+    pub(super) fn get(&self, version: &VersionId) -> Option<Arc<Image>> {
+        self.images().get(version).cloned()
+    }
+
+    pub(super) fn versions(&self) -> Vec<VersionId> {
+        self.images().keys().copied().collect()
+    }
+
+    pub(super) fn set_peers(&self, peers: usize) {
+        self.peers.store(u16::try_from(peers).unwrap_or(u16::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn summary(&self, version: &VersionId) -> SwarmSummary {
+        let peers = self.peers.load(Ordering::Relaxed);
+        self.get(version).map_or_else(SwarmSummary::default, |image| image.summary(peers))
+    }
+}

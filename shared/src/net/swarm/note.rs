@@ -1,0 +1,85 @@
+//! What tasks tell the driver.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::board::Image;
+use super::link::Fresh;
+use crate::id::{PublicKey, VersionId};
+use crate::image::Run;
+use crate::net::store::UnitStore;
+use crate::swarm::{End, ImageIx, PeerIx, ReqId, ServeId};
+use crate::wire::{ChunkAsk, PeerFrame, PeerInfo};
+
+/// Names one connection among all that ever were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkId(pub u64);
+
+/// Something happened.
+#[derive(Debug)]
+pub(super) enum Note {
+    /// A connection stands and both ends have said hello.
+    Up(Box<Fresh>),
+    /// No address of the peer led to it.
+    DialFailed { peer: PeerIx, why: String },
+    /// A connection ended.
+    Down { peer: PeerIx, link: LinkId, why: String },
+    /// A message arrived.
+    Frame { peer: PeerIx, link: LinkId, frame: PeerFrame },
+    /// A peer asks for units and waits for the answer.
+    Asked { peer: PeerIx, link: LinkId, serve: ServeId, ask: ChunkAsk, answer: oneshot::Sender<Answer> },
+    /// It no longer waits.
+    Unasked { serve: ServeId },
+    /// Serving ended; `broken` is a unit that could not be read, and why.
+    Served { serve: ServeId, image: ImageIx, bytes: u64, complete: bool, broken: Option<(u32, String)> },
+    /// The head named the run of a request.
+    Assigned { req: ReqId, run: Run },
+    /// Bytes flow.
+    Progress { req: ReqId },
+    /// A unit is verified; stored too, unless it was there already (`fresh` is false).
+    Verified { req: ReqId, unit: u32, len: u32, fresh: bool },
+    /// A unit is not what it should be.
+    Corrupt { req: ReqId, unit: u32, len: u32 },
+    /// A request is over; `lost` bytes arrived for nothing.
+    Ended { req: ReqId, end: End, lost: u64, failure: Option<String> },
+    /// All pages were read: the lengths of the chunks.
+    Table { image: ImageIx, lens: Result<Arc<[u32]>, String> },
+    /// A stored unit was hashed again.
+    Rechecked { image: ImageIx, unit: u32, good: bool },
+    /// A complete store was sealed.
+    Sealed { image: ImageIx, result: Result<(), String> },
+}
+
+/// The answer to a peer's request.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// Send these.
+    Serve { image: Arc<Image>, run: Run },
+    /// No free slot.
+    Busy,
+    /// Not held, or not for this peer.
+    Refused,
+}
+
+/// What the process wants.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Take part in an image.
+    Image { version: VersionId, store: Arc<dyn UnitStore>, held: Vec<Run>, added: oneshot::Sender<bool> },
+    /// The tracker named these.
+    Peers(Vec<PeerInfo>),
+    /// The tracker revoked these.
+    Revoke(Vec<PublicKey>),
+    /// Stop serving, or start again.
+    Draining(bool),
+    /// Say so when nothing is being served.
+    WhenIdle(oneshot::Sender<()>),
+    /// Say goodbye to everybody.
+    Bye,
+    /// Who is connected.
+    Connected(oneshot::Sender<Vec<(PublicKey, SocketAddr)>>),
+    /// End.
+    Stop,
+}

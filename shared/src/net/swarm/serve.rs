@@ -1,0 +1,109 @@
+//! One request of a peer.
+
+use core::time::Duration;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use quinn::{SendStream, VarInt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
+
+use super::board::Image;
+use super::frame;
+use super::note::Note;
+use crate::image::Run;
+use crate::swarm::ServeId;
+use crate::wire::ChunkReply;
+
+/// A peer that takes no byte of a unit for so long has gone to sleep, and its slot is wanted.
+const STALLED: Duration = Duration::from_secs(30);
+/// Stream error: we cannot go on.
+const BROKEN: VarInt = VarInt::from_u32(1);
+
+/// How serving ended.
+#[derive(Default)]
+struct Outcome {
+    bytes: u64,
+    complete: bool,
+    broken: Option<(u32, String)>,
+}
+
+/// Turns a request down.
+pub(super) async fn refuse(mut send: SendStream, reply: ChunkReply) {
+    if frame::write(&mut send, &reply).await.is_ok() {
+        drop(send.finish());
+    }
+}
+
+/// Serves a run and tells the driver how it went, exactly once.
+pub(super) async fn run(
+    mut send: SendStream,
+    serve: ServeId,
+    image: Arc<Image>,
+    run: Run,
+    notes: mpsc::Sender<Note>,
+    budget: Arc<Semaphore>,
+) {
+    let sent = AssertUnwindSafe(stream(&mut send, &image, run, &budget)).catch_unwind().await;
+    let Outcome { bytes, complete, broken } = sent.unwrap_or_default();
+    if !complete {
+        // Fails if the peer has stopped the stream itself.
+        drop(send.reset(BROKEN));
+    }
+    drop(notes.send(Note::Served { serve, image: image.ix, bytes, complete, broken }).await);
+}
+
+async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Arc<Semaphore>) -> Outcome {
+    let mut outcome = Outcome::default();
+    if frame::write(send, &ChunkReply::Units(run)).await.is_err() {
+        return outcome;
+    }
+    let mut next = read(Arc::clone(image), run.first, budget).await;
+    for unit in run.iter() {
+        let (bytes, permit) = match next {
+            Ok(read) => read,
+            Err(why) => {
+                outcome.broken = Some((unit, why));
+                return outcome;
+            }
+        };
+        let len = bytes.len() as u64;
+        let write = async {
+            let written = timeout(STALLED, send.write_chunk(bytes)).await;
+            // Before the next unit is had: if all waited for that with this in hand, none would go on.
+            drop(permit);
+            written
+        };
+        // The next unit is read while this one is sent.
+        let following = async {
+            if unit + 1 < run.end() { read(Arc::clone(image), unit + 1, budget).await } else { Err(String::new()) }
+        };
+        let (written, following) = tokio::join!(write, following);
+        if !matches!(written, Ok(Ok(()))) {
+            return outcome;
+        }
+        outcome.bytes += len;
+        next = following;
+    }
+    if send.finish().is_err() {
+        return outcome;
+    }
+    // The slot is free when the peer has the bytes, not when they lie in our buffers.
+    outcome.complete = matches!(timeout(STALLED, send.stopped()).await, Ok(Ok(_)));
+    outcome
+}
+
+/// Reads a unit off the reactor, within the budget.
+async fn read(image: Arc<Image>, unit: u32, budget: &Arc<Semaphore>) -> Result<(Bytes, OwnedSemaphorePermit), String> {
+    let len = image.store.geometry().len(unit).ok_or_else(|| format!("unit {unit} is not known"))?;
+    let permits = len.div_ceil(1024);
+    let permit = Arc::clone(budget).acquire_many_owned(permits).await.map_err(|error| error.to_string())?;
+    let read = tokio::task::spawn_blocking(move || image.store.read(unit)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok((bytes, permit)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
