@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigCommand, Context, ImageCommand, InitCommand, note, write_out};
+use super::{ConfigCommand, Context, ImageCommand, InitCommand, NodeCommand, ProfileCommand, note, write_out};
 use crate::exit::{Ended, Exit};
 
 /// Boots clusters whose nodes fetch their image from each other.
 #[derive(Debug, Parser)]
-#[command(name = "wulf", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "wulf", version, arg_required_else_help = true)]
 pub struct Wulf {
     #[command(flatten)]
     context: Context,
@@ -25,6 +25,12 @@ pub struct Wulf {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(InitCommand),
+    /// Manage nodes.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Manage profiles: what nodes share.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Show and check the head's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -44,6 +50,8 @@ impl Wulf {
         let context = &self.context;
         match self.command {
             Command::Init(command) => command.run(context),
+            Command::Node(command) => command.run(context),
+            Command::Profile(command) => command.run(context),
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Completion { shell } => {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::file::NodesFile;
 
 /// One value that appears, disappears or becomes another.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// `nodes: n1: network devices: default: ipaddr`.
     pub path: String,
@@ -31,7 +32,7 @@ impl fmt::Display for Change {
 
 /// All changes from `before` to `after`, by path. Passwords are not shown.
 pub fn diff(before: &NodesFile, after: &NodesFile) -> Vec<Change> {
-    let (before, after) = (flat(before), flat(after));
+    let (before, after) = (flatten(before), flatten(after));
     let mut changes: Vec<_> = before
         .iter()
         .filter(|(path, value)| after.get(*path) != Some(value))
@@ -54,21 +55,21 @@ fn change(path: &str, before: Option<&String>, after: Option<&String>) -> Change
     Change { path: path.to_owned(), before: shown(before), after: shown(after) }
 }
 
-fn flat(file: &NodesFile) -> BTreeMap<String, String> {
+/// Every value below `value` with its path, nothing that is not set; for people.
+pub fn flatten<T: Serialize>(value: &T) -> BTreeMap<String, String> {
     let mut paths = BTreeMap::new();
-    // Maps with text keys, lists and texts: JSON can say all of that.
-    if let Ok(value) = serde_json::to_value(file) {
-        flatten(&value, String::new(), &mut paths);
+    if let Ok(value) = serde_json::to_value(value) {
+        walk(&value, String::new(), &mut paths);
     }
     paths
 }
 
-fn flatten(value: &Value, path: String, paths: &mut BTreeMap<String, String>) {
+fn walk(value: &Value, path: String, paths: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(map) if !map.is_empty() => {
             for (key, value) in map {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}: {key}") };
-                flatten(value, path, paths);
+                walk(value, path, paths);
             }
         }
         Value::String(text) => drop(paths.insert(path, text.clone())),
@@ -77,6 +78,7 @@ fn flatten(value: &Value, path: String, paths: &mut BTreeMap<String, String>) {
                 items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), Into::into)).collect();
             paths.insert(path, format!("[{}]", items.join(", ")));
         }
+        Value::Null => {}
         other => drop(paths.insert(path, other.to_string())),
     }
 }

@@ -19,7 +19,7 @@ mod resolved;
 mod scalar;
 mod watch;
 
-pub use diff::{Change, diff};
+pub use diff::{Change, diff, flatten};
 pub use file::{Disk, Entry, FileSystem, Ipmi, Kernel, Map, NetDev, NodesFile, Partition};
 pub use hostlist::{HostlistError, expand};
 pub use io::{Editor, INITIAL_YAML, Registry};
