@@ -1,3 +1,58 @@
-//! The `wulf-agent` binary.
+//! The `wulf-agent` binary: PID 1 of the initramfs, the worker that PID 1 starts, the service of the running node, and a
+//! command for any host.
 
-fn main() {}
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use wulfpack_agent::fetch::FetchArgs;
+use wulfpack_agent::{fetch, life, resident, supervisor};
+
+/// Takes part in a Wulfpack cluster: fetches an image from its peers, verifies it, serves it.
+#[derive(Debug, Parser)]
+#[command(name = "wulf-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch an image to a file.
+    Fetch(FetchArgs),
+    /// Serve the image that this node booted from; started by systemd.
+    Serve,
+    /// Boot this node; started by PID 1 of the initramfs.
+    #[command(hide = true)]
+    Boot,
+}
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        supervisor::run();
+    }
+    let cli = Cli::parse();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    let outcome = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.command {
+                Command::Fetch(args) => fetch::run(args).await,
+                Command::Serve => resident::serve().await.map(|()| ExitCode::SUCCESS),
+                Command::Boot => life::boot().await.map(|()| ExitCode::SUCCESS),
+            }
+        })
+    });
+    outcome.unwrap_or_else(|error| {
+        // Nothing is left to do if even this cannot be said.
+        let _unheard = writeln!(std::io::stderr(), "wulf-agent: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn filter() -> tracing_subscriber::EnvFilter {
+    tracing_subscriber::EnvFilter::try_from_env("WULF_LOG").unwrap_or_else(|_| "warn".into())
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

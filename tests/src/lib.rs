@@ -4,4 +4,5 @@ pub mod baseline;
 pub mod cluster;
 pub mod demo;
 pub mod figures;
+pub mod fuzz;
 pub mod harness;

@@ -1,1 +1,7 @@
 //! Events for the head, buffered while it is away.
+
+mod queue;
+mod reporter;
+
+pub use queue::Queue;
+pub use reporter::{Reporter, uptime_ms};

@@ -10,6 +10,7 @@ use wulfpack_shared::wire::RootMode;
 
 use super::copy::{copy_attributes, copy_tree, open_dir};
 use super::dirs::mount_dirs;
+use super::early::is_mounted;
 use super::error::{RootError, make_dir};
 use super::loopdev::LoopDevice;
 use super::memory::MemoryPlan;
@@ -50,6 +51,7 @@ pub fn assemble(spec: &RootSpec<'_>) -> Result<Root, RootError> {
     let make = RootError::io(format!("make the directory {}", spec.work.display()));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(spec.work).map_err(make)?;
     make_dir(spec.newroot)?;
+    clear(spec)?;
     let mut undo = Undo::default();
     let mut notes = vec![];
     match spec.mode {
@@ -59,6 +61,17 @@ pub fn assemble(spec: &RootSpec<'_>) -> Result<Root, RootError> {
     mount_dirs(spec, &mut undo, &mut notes)?;
     undo.keep();
     Ok(Root { newroot: spec.newroot.to_owned(), notes })
+}
+
+/// Takes away what a process left that ended between this step and the pivot.
+fn clear(spec: &RootSpec<'_>) -> Result<(), RootError> {
+    for left in [spec.newroot.to_owned(), spec.work.join("write"), spec.work.join("lower")] {
+        while left.is_dir() && is_mounted(&left)? {
+            let what = RootError::during(format!("unmount {} of an earlier try", left.display()));
+            unmount(&left, UnmountFlags::DETACH).map_err(what)?;
+        }
+    }
+    Ok(())
 }
 
 /// Mounts the blob read-only on `target`.

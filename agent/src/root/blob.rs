@@ -7,6 +7,7 @@ use rustix::fs::{AtFlags, CWD, Mode, chmodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 
+use super::early::is_mounted;
 use super::error::RootError;
 use super::tmpfs::Tmpfs;
 
@@ -40,6 +41,19 @@ impl BlobDir {
         }
         Tmpfs { size, mode: 0o700, noswap: true, flags: FLAGS, name: "wulfpack-image" }.mount(path)?;
         Ok(Self { path: path.to_owned() })
+    }
+
+    /// The tmpfs that an earlier process of this boot left at `path`, writable again; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be made writable.
+    pub fn left(path: &Path) -> Result<Option<Self>, RootError> {
+        if !path.is_dir() || !is_mounted(path)? {
+            return Ok(None);
+        }
+        let writable = RootError::during(format!("make {} writable again", path.display()));
+        mount_remount(path, FLAGS, "").map_err(writable)?;
+        Ok(Some(Self { path: path.to_owned() }))
     }
 
     /// Where it is mounted.

@@ -23,7 +23,7 @@ const EARLY: [Early; 5] = [
 ];
 
 /// Whether something is mounted on the directory. Its device differs from its parent's.
-fn is_mounted(path: &Path) -> Result<bool, RootError> {
+pub(super) fn is_mounted(path: &Path) -> Result<bool, RootError> {
     let device = |path: &Path| stat(path).map(|stat| stat.st_dev).map_err(RootError::during("look at a directory"));
     Ok(device(path)? != device(&path.join(".."))?)
 }

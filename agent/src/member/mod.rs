@@ -1,0 +1,11 @@
+//! A member's conversation with the heads: `machine.rs` says when, `upkeep.rs` does it.
+
+mod data;
+mod join;
+mod machine;
+mod upkeep;
+
+pub use data::start_swarm;
+pub use join::{JoinError, JoinOrder, Joined, join};
+pub use machine::{Input, Output, Schedule, Talk};
+pub use upkeep::{Command, Live, Member, MemberEvent, Upkeep};

@@ -1,0 +1,22 @@
+//! Where the agent keeps things on the node; all in memory, and all of it is moved along with `/run` at the pivot.
+
+/// Everything of the agent.
+pub const RUN: &str = "/run/wulfpack";
+/// This binary, for the service of the running system.
+pub const AGENT: &str = "/run/wulfpack/wulf-agent";
+/// Mount point of the tmpfs that holds the image; its parent is 0700.
+pub const IMAGE: &str = "/run/wulfpack/private/image";
+/// 0700: keys, certificate, image.
+pub const PRIVATE: &str = "/run/wulfpack/private";
+/// The layers below the root.
+pub const LAYERS: &str = "/run/wulfpack/private/layers";
+/// What a process of this boot needs to go on as the same member (0600).
+pub const STATE: &str = "/run/wulfpack/private/state";
+/// Where the child that booted the node waits for the service that takes over (0600).
+pub const HANDOVER: &str = "/run/wulfpack/private/handover.sock";
+/// The lease of the agent's DHCP client, for the node's network configuration.
+pub const LEASE: &str = "/run/wulfpack/lease.json";
+/// The assembled root before the pivot.
+pub const NEW_ROOT: &str = "/newroot";
+/// The join token, from the per-node initrd.
+pub const TOKEN: &str = "/wulf/token";

@@ -1,0 +1,12 @@
+//! The running system: serving, tracking, reporting, renewing, until the node goes down.
+//!
+//! Two processes can be resident: the worker that booted the node, until it is relieved, and the systemd service
+//! (`wulf-agent serve`) that relieves it. Both do the same, and hand each other the port over `handover`.
+
+mod ready;
+mod service;
+mod worker;
+
+pub use ready::{SystemState, has_systemd, wait_for_systemd};
+pub use service::serve;
+pub use worker::until_relieved;

@@ -1,0 +1,164 @@
+//! `wulf-agent serve`: the systemd service of the running node.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use wulfpack_shared::id::Hash;
+use wulfpack_shared::image::Run;
+use wulfpack_shared::net::clock::ClusterClock;
+use wulfpack_shared::net::control::ControlClient;
+use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE, UnitStore};
+use wulfpack_shared::net::tls::{Identity, Trust};
+use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
+
+use super::ready::wait_for_systemd;
+use crate::handover::{MemberState, Taker};
+use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm};
+use crate::paths;
+use crate::report::{Queue, Reporter};
+use crate::root::memory;
+
+/// How long the last reports may take when the node goes down.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Takes over from the worker that booted the node, or goes on after a restart.
+pub async fn serve() -> Result<()> {
+    let taken = Taker::connect(Path::new(paths::HANDOVER)).await.context("failed to take over from the boot")?;
+    let (taker, state) = match taken {
+        Some((taker, state)) => (Some(taker), state),
+        None => {
+            let state = MemberState::load(Path::new(paths::STATE))?;
+            (None, state.context("this system was not booted by Wulfpack: there is no state of a boot")?)
+        }
+    };
+    let certificate = state.certificate.clone().context("the node never joined")?;
+    let signed = state.image.clone().context("the node has no image")?;
+    let header = signed.verify(&state.cluster)?;
+    let time = state.cluster_now().context("the node never learned the cluster's time")?;
+    let trust = Trust::new(state.cluster.clone(), ClusterClock::at(time));
+    let identity = Identity::new(state.key(), &certificate, trust.clone())?;
+    let image_dir = Path::new(paths::IMAGE);
+    let store = SeedStore::open(header.clone(), image_dir.join(BLOB_FILE), image_dir.join(TABLE_FILE))?;
+    // What the worker verified is taken at its word; after a restart nothing is (SWARM.md, "The stored image").
+    let (store, held) = if taker.is_some() {
+        let held = store.held();
+        (Arc::new(store), held)
+    } else {
+        rehash(Arc::new(store)).await?
+    };
+    if let Some(taker) = taker {
+        taker.take().await.context("failed to take the port over")?;
+    }
+    let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
+    let client = Arc::new(ControlClient::new(state.heads.clone(), &state.key())?);
+    let (swarm, swarm_events) = start_swarm(&identity, &state.data, None, &header)?;
+    swarm.add_image(signed.id(), store, held).await?;
+    swarm.add_peers(state.peers.clone()).await?;
+    let live = Arc::new(Mutex::new(Live { certificate, peers: state.peers.clone() }));
+    let (data, image) = (state.data.clone(), signed.id());
+    let member = Member { client, swarm, identity, trust, image, reporter, data, live };
+    let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
+    let mut resident = Resident { member, upkeep, events, state };
+    resident.save();
+    sd_notify::notify(&[NotifyState::Ready]).context("failed to tell systemd that the service is ready")?;
+    resident.run().await
+}
+
+/// Hashes every unit again; what does not fit is not served.
+async fn rehash(store: Arc<SeedStore>) -> Result<(Arc<SeedStore>, Vec<Run>)> {
+    tokio::task::spawn_blocking(move || {
+        let geometry = store.geometry();
+        let good = (0..geometry.units().total()).filter(|unit| {
+            let expected = geometry.hash(*unit);
+            store.read(*unit).is_ok_and(|bytes| expected == Some(Hash::of(&bytes)))
+        });
+        let held = good.map(Run::one).collect();
+        Ok((store, held))
+    })
+    .await?
+}
+
+struct Resident {
+    member: Member,
+    upkeep: Upkeep,
+    events: mpsc::Receiver<MemberEvent>,
+    state: MemberState,
+}
+
+impl Resident {
+    async fn run(&mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+        let mut system = Box::pin(wait_for_systemd());
+        let mut told = self.state.ready;
+        let mut enough = Box::pin(tokio::time::sleep(self.seed_time()));
+        let mut seeding = true;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => break,
+                outcome = &mut system, if !told => {
+                    told = true;
+                    self.tell_ready(outcome);
+                    enough = Box::pin(tokio::time::sleep(self.seed_time()));
+                }
+                () = &mut enough, if seeding && told && self.state.seed != SeedPolicy::Always => {
+                    seeding = false;
+                    self.upkeep.command(Command::Seeding(false)).await;
+                    self.upkeep.command(Command::Busy(false)).await;
+                    self.member.swarm.drain(LAST_WORDS).await?;
+                }
+                event = self.events.recv() => match event {
+                    Some(MemberEvent::Renewed) => self.save(),
+                    Some(event) => tracing::info!(?event, "swarm"),
+                    None => anyhow::bail!("the data plane ended"),
+                },
+            }
+        }
+        self.leave().await;
+        Ok(())
+    }
+
+    fn seed_time(&self) -> Duration {
+        match self.state.seed {
+            SeedPolicy::Seconds(secs) => Duration::from_secs(secs.into()),
+            SeedPolicy::Always | SeedPolicy::Never => Duration::ZERO,
+        }
+    }
+
+    fn tell_ready(&mut self, outcome: Result<super::SystemState>) {
+        let reporter = &self.member.reporter;
+        match outcome {
+            Ok(system) => reporter.tell(ReportKind::System { state: system.state, failed: system.failed }),
+            Err(error) => reporter.log(format!("systemd's state is unknown: {error:#}")),
+        }
+        reporter.tell(ReportKind::MemAvailable(memory().map_or(0, |memory| memory.available)));
+        reporter.tell(ReportKind::Reached(Phase::Ready));
+        self.state.ready = true;
+        self.save();
+    }
+
+    /// For the next process of this boot.
+    fn save(&mut self) {
+        {
+            let live = self.member.live.lock().unwrap_or_else(PoisonError::into_inner);
+            self.state.certificate = Some(live.certificate.clone());
+            self.state.peers = live.peers.clone();
+        }
+        (self.state.next_event, self.state.events) = self.member.reporter.parts();
+        if let Err(error) = self.state.save(Path::new(paths::STATE)) {
+            tracing::error!(%error, "a restart of this service would lose the membership");
+        }
+    }
+
+    async fn leave(&mut self) {
+        let _unneeded = sd_notify::notify(&[NotifyState::Stopping]);
+        self.upkeep.command(Command::Seeding(false)).await;
+        let _broken_off = self.member.swarm.drain(LAST_WORDS).await;
+        self.save();
+        self.member.swarm.shutdown().await;
+    }
+}

@@ -1,0 +1,98 @@
+//! Well-formed inputs of each kind: what the search starts from.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
+use dhcproto::{Encodable, Encoder};
+use wulfpack_head::registry::{Interface, Node};
+use wulfpack_shared::bootargs::{BootArgs, FixedAddress};
+use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
+use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
+use wulfpack_shared::image::{Compression, Header, HeaderError, KernelEntry, Part, Run, SignedHeader};
+use wulfpack_shared::wire::{
+    ChunkAsk, ControlRequest, DataAddrs, PeerFrame, Phase, ReportBatch, ReportEvent, ReportKind, TrackRequest, Want,
+    encode,
+};
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+
+/// The node that DHCP seeds come from.
+pub(super) fn node() -> Node {
+    let mut node = Node::default();
+    let interface = Interface {
+        net: "default".into(),
+        mac: Some(MAC),
+        ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7))),
+        prefix: Some(24),
+        ..Interface::default()
+    };
+    node.interfaces = vec![interface];
+    node.primary = Some(0);
+    node
+}
+
+/// The cluster of the manifest seeds.
+pub(super) fn cluster() -> SecretKey {
+    SecretKey::from_seed([1; 32])
+}
+
+/// A header whose table would be as long as `bytes`.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, HeaderError> {
+    let count = u32::try_from(bytes.len() / 36).unwrap_or(u32::MAX);
+    let part = Part { hash: Hash::of(bytes), len: u64::from(count) * 65_536 };
+    let pages = vec![Hash::of(bytes); (count as usize * 36).div_ceil(256 * 1024)];
+    let kernel = KernelEntry { version: "6.1.0".into(), kernel: part, modules: part, default_args: vec![] };
+    let name = "seed".parse().map_err(|_| HeaderError::Inconsistent("name"))?;
+    let header = Header::new(name, part, Compression::Zstd, 1, count, pages, vec![kernel], "seed".into());
+    SignedHeader::sign(&header, &cluster()).map(|_| header)
+}
+
+fn dhcp(kind: MessageType) -> Vec<u8> {
+    let mut message = Message::default();
+    message.set_opcode(Opcode::BootRequest).set_chaddr(&MAC.0).set_xid(7);
+    let options = message.opts_mut();
+    options.insert(DhcpOption::MessageType(kind));
+    options.insert(DhcpOption::ClassIdentifier(b"PXEClient:Arch:00000:UNDI:002001".to_vec()));
+    options.insert(DhcpOption::MaxMessageSize(1472));
+    let mut bytes = vec![];
+    // Writing to a vector cannot fail; an empty seed would be a weak one and nothing worse.
+    let _written = message.encode(&mut Encoder::new(&mut bytes));
+    bytes
+}
+
+/// Seeds of the target with this name.
+pub fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let head = HeadAddr { key: PublicKey([7; 32]), control: ([10, 0, 0, 1], 9870).into() };
+    match target {
+        "dhcp_server" => [MessageType::Discover, MessageType::Request, MessageType::Inform].map(dhcp).into(),
+        "dhcp_client" => [MessageType::Offer, MessageType::Ack, MessageType::Nak].map(dhcp).into(),
+        "wire" => wire(),
+        "bootargs" => {
+            let address = FixedAddress { ip: [10, 0, 0, 7].into(), prefix: 24, gateway: Some([10, 0, 0, 1].into()) };
+            let args = BootArgs { heads: vec![head], mac: Some(MAC), address: Some(address), ..BootArgs::default() };
+            let ticket = Ticket { heads: vec![head], cluster: vec![head.key], token: vec![1; 40] };
+            vec![format!("quiet {args} panic=30").into(), ticket.to_string().into()]
+        }
+        "manifest" => {
+            let table = vec![0; 36 * 5];
+            let signed = header(&table).and_then(|header| SignedHeader::sign(&header, &cluster()));
+            signed.map(|signed| encode(&signed)).into_iter().chain([table]).collect()
+        }
+        _ => vec![],
+    }
+}
+
+fn wire() -> Vec<Vec<u8>> {
+    let image = VersionId([9; 32]);
+    let data = DataAddrs { port: 9871, ips: vec![[10, 0, 0, 7].into()] };
+    let track = TrackRequest { data, images: vec![], want: 8, have: vec![PublicKey([2; 32])], leaving: false };
+    let event = ReportEvent { seq: 1, at_ms: 5, kind: ReportKind::Reached(Phase::Fetch) };
+    let report = ReportBatch { boot: BootId([1; 16]), events: vec![event], swarm: None };
+    vec![
+        encode(&ControlRequest::Track(track)),
+        encode(&ControlRequest::Report(report)),
+        encode(&PeerFrame::Have { image, ranges: vec![Run { first: 0, count: 9 }, Run { first: 20, count: 1 }] }),
+        encode(&PeerFrame::Hello { version: 1, images: vec![image] }),
+        encode(&ChunkAsk { image, want: Want::Run(Run { first: 4, count: 2 }) }),
+    ]
+}

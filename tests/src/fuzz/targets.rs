@@ -1,0 +1,133 @@
+//! The targets.
+
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wulfpack_agent::dhcp as client;
+use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
+use wulfpack_head::registry::Snapshot;
+use wulfpack_shared::bootargs::BootArgs;
+use wulfpack_shared::id::{Mac, PublicKey};
+use wulfpack_shared::identity::{SignedMembership, Ticket, TokenKey};
+use wulfpack_shared::image::{ChunkTable, SignedHeader};
+use wulfpack_shared::limits::{CERTIFICATE_MAX, CONTROL_REQUEST_MAX, HEADER_MAX, PEER_FRAME_MAX};
+use wulfpack_shared::time::{Mono, Now, UnixTime};
+use wulfpack_shared::wire::{ChunkAsk, ChunkReply, ControlRequest, ControlResponse, PeerFrame, decode, encode};
+
+/// One parser.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name: of the corpus folder, and of the fuzz target.
+    pub name: &'static str,
+    /// Feeds it.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: [Target; 5] = [
+    Target { name: "dhcp_server", run: dhcp_server },
+    Target { name: "dhcp_client", run: dhcp_client },
+    Target { name: "wire", run: wire },
+    Target { name: "bootargs", run: bootargs },
+    Target { name: "manifest", run: manifest },
+];
+
+fn dhcp_server(bytes: &[u8]) {
+    let link = Link { name: "eth0".into(), address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
+    let mut machine = Machine::new(dhcp::Settings {
+        links: vec![link],
+        http_port: 9872,
+        lease: Duration::from_secs(3600),
+        domain: Some("cluster".into()),
+        dns: vec![Ipv4Addr::new(10, 0, 0, 1)],
+        nbps: Nbps::default(),
+        override_other: false,
+        own_heads: vec![],
+        seed: 1,
+    });
+    let now = Now::mono(Mono::from_millis(1));
+    machine.handle_input(now, dhcp::Input::Nodes(Arc::new(Snapshot::new([super::seeds::node()]))));
+    // Twice: what the first packet left behind is part of what the second meets.
+    for _ in 0..2 {
+        machine.handle_input(now, dhcp::Input::Packet { link: 0, bytes });
+        let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
+        assert!(outputs.len() < 16, "one packet led to {} outputs", outputs.len());
+        assert!(outputs.iter().all(|output| !matches!(output, Output::Send { bytes, .. } if bytes.len() > 1500)));
+    }
+}
+
+fn dhcp_client(bytes: &[u8]) {
+    let id = client::ClientId { mac: Mac([0x52, 0x54, 0, 0, 0, 1]), hostname: None };
+    let mut client = client::Client::new(id, ChaCha8Rng::seed_from_u64(1));
+    client.handle_input(Mono::ZERO, client::Input::Tick);
+    let mut now = Mono::ZERO;
+    for _ in 0..4 {
+        while client.poll_output().is_some() {}
+        client.handle_input(now, client::Input::Packet(bytes));
+        now = client.poll_timeout().map_or(now, |(at, _)| at);
+        client.handle_input(now, client::Input::Tick);
+    }
+}
+
+/// Every message of the protocol; one that is read must be written and read again as the same.
+fn wire(bytes: &[u8]) {
+    macro_rules! round_trip {
+        ($kind:ty, $limit:expr) => {
+            if let Ok(message) = decode::<$kind, { $limit }>(bytes) {
+                let again = encode(&message);
+                assert_eq!(decode::<$kind, { $limit }>(&again).as_ref(), Ok(&message));
+            }
+        };
+    }
+    round_trip!(ControlRequest, CONTROL_REQUEST_MAX);
+    round_trip!(ControlResponse, CONTROL_REQUEST_MAX);
+    round_trip!(PeerFrame, PEER_FRAME_MAX);
+    round_trip!(ChunkAsk, 256);
+    round_trip!(ChunkReply, 256);
+    round_trip!(SignedMembership, CERTIFICATE_MAX);
+    if let Ok(signed) = decode::<SignedMembership, CERTIFICATE_MAX>(bytes) {
+        assert!(signed.verify(&[PublicKey([1; 32])], &PublicKey([1; 32]), UnixTime(0)).is_err(), "nobody signed this");
+    }
+    assert!(TokenKey::new([3; 32]).open(bytes, UnixTime(0)).is_err(), "nobody made this token");
+}
+
+fn bootargs(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    if let Ok(args) = text.parse::<BootArgs>() {
+        assert_eq!(args.to_string().parse::<BootArgs>().as_ref(), Ok(&args));
+    }
+    if let Ok(ticket) = text.parse::<Ticket>() {
+        assert_eq!(ticket.to_string().parse::<Ticket>().as_ref(), Ok(&ticket));
+    }
+}
+
+fn manifest(bytes: &[u8]) {
+    if let Ok(signed) = decode::<SignedHeader, { 2 * HEADER_MAX }>(bytes) {
+        // The signature of a stranger does not count; what a cluster's own key signed is still read with care.
+        let cluster = super::seeds::cluster();
+        assert!(signed.verify(&[PublicKey([1; 32])]).is_err());
+        if let Ok(header) = signed.verify(&[cluster.public()]) {
+            assert!(ChunkTable::parse(&header, bytes).is_err(), "a header is not its own table");
+        }
+    }
+    if let Ok(header) = super::seeds::header(bytes) {
+        let cut = ChunkTable::parse(&header, bytes.get(..bytes.len() / 36 * 36).unwrap_or_default());
+        if let Ok(table) = cut {
+            let total: u64 = table.entries().iter().map(|entry| u64::from(entry.len)).sum();
+            assert_eq!(total, header.blob.len);
+        }
+    }
+}
+
+/// Feeds the target with this name.
+///
+/// # Panics
+/// There is none: the fuzz package and this list disagree.
+pub fn run(name: &str, bytes: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    assert!(target.is_some(), "no target {name}");
+    target.into_iter().for_each(|target| (target.run)(bytes));
+}
