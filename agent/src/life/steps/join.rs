@@ -77,6 +77,16 @@ pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
     let joined =
         become_member(&order).await.map_err(|error| StepError { reason: error.to_string(), hold: error.holds() })?;
     step_clock(context, joined.time)?;
+    enter_swarm(context, joined, data, mtu).await
+}
+
+/// Starts the data plane as the member that the head admitted.
+async fn enter_swarm(
+    context: &Arc<Context>,
+    joined: Joined,
+    data: DataAddrs,
+    mtu: Option<u16>,
+) -> Result<(), StepError> {
     let (settings, name) = settings(&joined)?;
     clock::mix_entropy(&settings.entropy).map_err(StepError::again)?;
     let (swarm, swarm_events) = start_swarm(&joined.identity, &data, mtu, &joined.header)?;

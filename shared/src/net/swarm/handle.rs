@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ pub struct Swarm {
     board: Arc<Board>,
     identity: Identity,
     addrs: Vec<SocketAddr>,
-    driver: JoinHandle<()>,
+    driver: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Swarm {
@@ -47,7 +47,7 @@ impl Swarm {
         let (commands, receiver) = mpsc::channel(64);
         let (events, told) = mpsc::channel(EVENTS);
         let driver = Driver::new(endpoint, identity.clone(), Arc::clone(&board), engine, seed, events);
-        let driver = tokio::spawn(driver.run(receiver));
+        let driver = Mutex::new(Some(tokio::spawn(driver.run(receiver))));
         Ok((Self { commands, board, identity, addrs, driver }, told))
     }
 
@@ -159,10 +159,11 @@ impl Swarm {
     }
 
     /// Closes every connection and stops listening.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(&self) {
         // It has ended already if this fails.
         drop(self.command(Command::Stop).await);
-        if let Err(error) = (&mut self.driver).await {
+        let driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = futures::future::OptionFuture::from(driver).await {
             tracing::error!(%error, "the swarm's task failed");
         }
     }
