@@ -27,9 +27,9 @@ impl RootDir {
 
     /// The directory `path` below the root, through links that are resolved inside the root; `..` stops at the root.
     /// With `create`, what is missing is made (0755), also where a dangling link points.
-    pub(crate) fn dir(&self, path: &str, create: bool) -> Result<OwnedFd, Errno> {
+    pub(crate) fn dir(&self, path: impl AsRef<[u8]>, create: bool) -> Result<OwnedFd, Errno> {
         let mut above: Vec<OwnedFd> = vec![];
-        let mut left: VecDeque<Vec<u8>> = components(path.as_bytes()).collect();
+        let mut left: VecDeque<Vec<u8>> = components(path.as_ref()).collect();
         let mut links = 0;
         while let Some(name) = left.pop_front() {
             if name == b".." {

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use wulfpack_shared::wire::RootMode;
 
+use super::acls;
 use super::copy::{copy_attributes, copy_tree, open_dir};
 use super::dirs::mount_dirs;
 use super::early::is_mounted;
@@ -58,6 +59,7 @@ pub fn assemble(spec: &RootSpec<'_>) -> Result<Root, RootError> {
         RootMode::Overlay => overlay(spec, &mut undo)?,
         RootMode::Tmpfs => unpack(spec, &mut undo, &mut notes)?,
     }
+    acls::restore(spec.newroot, &mut notes)?;
     mount_dirs(spec, &mut undo, &mut notes)?;
     undo.keep();
     Ok(Root { newroot: spec.newroot.to_owned(), notes })

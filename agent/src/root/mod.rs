@@ -1,8 +1,9 @@
 //! The root file system: tmpfs, loop, squashfs, overlayfs, switch to the real init.
 //!
 //! `memory.rs` decides sizes (pure); the other files do one step each, in this order: `early.rs`, `blob.rs`,
-//! `assemble.rs` (with `loopdev.rs`, `copy.rs`, `dirs.rs`), `finish.rs`, `switch.rs`.
+//! `assemble.rs` (with `loopdev.rs`, `copy.rs`, `acls.rs`, `dirs.rs`), `finish.rs`, `switch.rs`.
 
+mod acls;
 mod assemble;
 mod blob;
 mod copy;

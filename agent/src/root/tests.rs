@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::statvfs;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, unmount};
+use wulfpack_shared::image::{ACLS_FILE, FileAcls, encode_acls};
 use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind};
 use wulfpack_shared::wire::{NodeSettings, RootMode, SeedPolicy};
 
@@ -81,6 +82,40 @@ fn every_inode_shows_in_the_overlay_root_and_reading_it_takes_no_memory() {
     });
 }
 
+/// rw for the owner, r for user 1000, r for group and mask (linux/posix_acl_xattr.h).
+fn acl() -> Vec<u8> {
+    let entries = [(1u16, 6u16, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (0x10, 4, u32::MAX), (0x20, 0, u32::MAX)];
+    let entry =
+        |(tag, perm, id): (u16, u16, u32)| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
+    [2u32.to_le_bytes().to_vec()].into_iter().chain(entries.map(entry)).flatten().collect()
+}
+
+#[test]
+fn acls_that_travelled_beside_the_squashfs_are_given_back() {
+    for mode in [RootMode::Overlay, RootMode::Tmpfs] {
+        in_mounts(move |dir| {
+            let wanted = [("data/a", true, true), ("etc/empty", true, false), ("", false, true)];
+            let files = wanted.map(|(path, access, default)| FileAcls {
+                path: path.into(),
+                access: access.then(acl),
+                default: default.then(acl),
+            });
+            fs::create_dir_all(dir.join("tree")).unwrap();
+            fs::write(dir.join("tree").join(ACLS_FILE), encode_acls(&files)).unwrap();
+            let Some((root, _image)) = root(dir, mode, 8 * MIB, &["/data"]) else { return };
+            assert_eq!(root.notes, Vec::<String>::new());
+            let got = |path: &str, name: &str| xattr::get(root.newroot.join(path), name).unwrap();
+            for (path, access, default) in wanted {
+                assert_eq!(got(path, "system.posix_acl_access"), access.then(acl), "{path}");
+                assert_eq!(got(path, "system.posix_acl_default"), default.then(acl), "{path}");
+            }
+            assert!(!root.newroot.join(ACLS_FILE).exists());
+            let time = |path: &Path| fs::metadata(path).unwrap().mtime();
+            assert_eq!(time(&root.newroot), time(&dir.join("tree")));
+        });
+    }
+}
+
 #[test]
 fn acls_and_user_attributes_are_copied() {
     in_mounts(|dir| {
@@ -88,19 +123,7 @@ fn acls_and_user_attributes_are_copied() {
         fs::create_dir_all(from.join("d")).unwrap();
         fs::create_dir_all(&to).unwrap();
         fs::write(from.join("f"), "x").unwrap();
-        // rw for the owner, r for user 1000, r for group and mask (linux/posix_acl_xattr.h).
-        let entry =
-            |tag: u16, perm: u16, id: u32| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat();
-        let none = u32::MAX;
-        let acl = [
-            2u32.to_le_bytes().to_vec(),
-            entry(1, 6, none),
-            entry(2, 4, 1000),
-            entry(4, 4, none),
-            entry(0x10, 4, none),
-            entry(0x20, 0, none),
-        ]
-        .concat();
+        let acl = acl();
         let set =
             [("f", "system.posix_acl_access"), ("d", "system.posix_acl_access"), ("d", "system.posix_acl_default")];
         for (path, name) in set {
