@@ -298,7 +298,7 @@ impl Engine {
         self.release(req);
         let Some(request) = self.requests.remove(&req) else { return };
         self.hungry = true;
-        self.next_in_slot(now, req);
+        self.next_in_slot(now, req, end);
         let whole =
             request.run.is_some_and(|run| end == End::Done && !request.corrupt && self.brought(request.image, run));
         let run = request.run.filter(|_| whole);
@@ -336,9 +336,12 @@ impl Engine {
     }
 
     /// The request is over: its follow-on begins, or the slot is free.
-    fn next_in_slot(&mut self, now: Mono, req: ReqId) {
+    fn next_in_slot(&mut self, now: Mono, req: ReqId, end: End) {
         if let Some(slot) = self.down.iter_mut().find(|slot| slot.next == Some(req)) {
             slot.next = None;
+            if end == End::Busy {
+                slot.limit = 0; // the peer wants its slot back
+            }
             return;
         }
         let Some(index) = self.down.iter().position(|slot| slot.active == req) else { return };

@@ -40,6 +40,8 @@ pub(super) struct Peer {
     pub(super) free: u8,
     /// Slots that it believes we offer.
     pub(super) told_free: u8,
+    /// Since when it waits for a slot that it was refused.
+    pub(super) came_in_vain: Option<Mono>,
     /// Do not ask it before this.
     pub(super) backoff: Backoff,
     /// Last request, either way.
@@ -58,6 +60,7 @@ impl Peer {
             images: vec![],
             free: 0,
             told_free: 0,
+            came_in_vain: None,
             backoff: Backoff::default(),
             used: now,
             both_complete: None,

@@ -9,7 +9,7 @@ use crate::image::Run;
 use crate::time::Mono;
 
 /// Runs after which a slot is freed whatever its holder wants; a correct holder leaves after 16 to 32.
-const RUNS_PER_SLOT: u16 = 32;
+const RUNS_PER_SLOT: u16 = 40;
 /// Requests turned down within a second that make a flood.
 const FLOOD: u32 = 256;
 
@@ -43,8 +43,8 @@ impl Engine {
         if !self.may_ask(image, choice) {
             return self.refuse(now, from, serve, RefuseReason::NotHeld);
         }
-        let follow_on =
-            self.up.iter_mut().find(|slot| slot.peer == from && slot.queued.is_none() && slot.runs < RUNS_PER_SLOT);
+        let queues = self.up.iter_mut().filter(|slot| slot.peer == from && slot.queued.is_none());
+        let follow_on = queues.min_by_key(|slot| slot.runs).filter(|slot| slot.runs < RUNS_PER_SLOT);
         if let Some(slot) = follow_on {
             slot.queued = Some(ask);
         } else if self.free_for(from) == 0 {
@@ -53,6 +53,9 @@ impl Engine {
             self.up.push(slot);
             if let Some(peer) = self.peers.get_mut(&from) {
                 peer.told_free = peer.told_free.saturating_sub(1);
+            }
+            if self.up.len() >= usize::from(self.config.slots_up) {
+                self.advertise(false); // the last one is taken: nobody should come in vain
             }
         }
     }
@@ -88,6 +91,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if reason == RefuseReason::Busy {
             peer.told_free = 0; // it will not ask again before it is told of a slot
+            peer.came_in_vain.get_or_insert(now);
         }
         if now.since(peer.rejects.0) >= Duration::from_secs(1) {
             peer.rejects = (now, 0);
@@ -110,6 +114,8 @@ impl Engine {
         }
         if let Some(peer) = self.peers.get_mut(&slot.peer) {
             peer.used = now;
+            // Where we took its new slot for a follow-on, its count of our free slots and ours differ: say it again.
+            peer.told_free = if slot.queued.is_none() { 0 } else { peer.told_free };
         }
         match slot.queued.and_then(|ask| self.begin(now, slot.peer, ask, slot.runs)) {
             Some(next) => self.up.push(next),
@@ -128,15 +134,23 @@ impl Engine {
 
     /// How many more slots this peer could have: the free ones, up to an even share among those who lack something.
     fn free_for(&self, ix: PeerIx) -> u8 {
-        if self.draining || self.peers.get(&ix).is_none_or(|peer| !self.lacks(peer)) {
-            return 0;
-        }
-        let slots = usize::from(self.config.slots_up);
-        let free = slots.saturating_sub(self.up.len());
+        let lacks = self.peers.get(&ix).is_some_and(|peer| self.lacks(peer));
+        if lacks { self.room_for(ix, self.share()) } else { 0 }
+    }
+
+    /// An even share of the slots among those who lack something.
+    fn share(&self) -> usize {
         let lacking = self.peers.values().filter(|peer| self.lacks(peer)).count();
+        usize::from(self.config.slots_up).div_ceil(lacking.max(1))
+    }
+
+    fn free_slots(&self) -> usize {
+        if self.draining { 0 } else { usize::from(self.config.slots_up).saturating_sub(self.up.len()) }
+    }
+
+    fn room_for(&self, ix: PeerIx, share: usize) -> u8 {
         let held = self.up.iter().filter(|slot| slot.peer == ix).count();
-        let share = slots.div_ceil(lacking.max(1)).saturating_sub(held);
-        u8::try_from(free.min(share)).unwrap_or(u8::MAX)
+        u8::try_from(self.free_slots().min(share.saturating_sub(held))).unwrap_or(u8::MAX)
     }
 
     /// Whether we may have something for the peer.
@@ -148,22 +162,37 @@ impl Engine {
             })
     }
 
-    /// Tells peers of free slots. With `only_news`, those who believe that there is none for them and could have one;
-    /// else also those whose belief is off.
+    /// Tells peers of free slots. With `only_news`, those who believe that there is none for them and could have one: first
+    /// those who came in vain, as many as there are slots, and only if there are none such, all. Without, everybody whose
+    /// belief is off.
     pub(super) fn advertise(&mut self, only_news: bool) {
+        let free = self.free_slots();
+        if only_news && free == 0 {
+            return;
+        }
+        let share = self.share();
         let peers: Vec<PeerIx> = self.peers.keys().copied().collect();
         let start = below(&mut self.rng, u32::try_from(peers.len()).unwrap_or(u32::MAX)) as usize;
+        let mut news = vec![];
         for &ix in peers[start..].iter().chain(&peers[..start]) {
-            let told = self.peers.get(&ix).map_or(0, |peer| peer.told_free);
-            if only_news && (told > 0 || self.up.len() >= usize::from(self.config.slots_up)) {
+            let Some(peer) = self.peers.get(&ix) else { continue };
+            if only_news && peer.told_free > 0 {
                 continue;
             }
-            let free = self.free_for(ix);
-            if free == told || (only_news && free == 0) {
-                continue;
+            let room = if self.lacks(peer) { self.room_for(ix, share) } else { 0 };
+            if room != peer.told_free {
+                news.push((peer.came_in_vain, ix, room));
             }
+        }
+        if only_news && news.iter().any(|(vain, ..)| vain.is_some()) {
+            news.retain(|(vain, ..)| vain.is_some());
+            news.sort_by_key(|&(vain, ..)| vain); // stable: ties stay in their random order
+            news.truncate(free);
+        }
+        for (_, ix, free) in news {
             if let Some(peer) = self.peers.get_mut(&ix) {
                 peer.told_free = free;
+                peer.came_in_vain = None;
             }
             self.out.push_back(Output::Send { peer: ix, message: PeerMessage::Slots { free } });
         }
