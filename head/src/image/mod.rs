@@ -9,6 +9,8 @@
 
 mod build;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod import;
 mod initramfs;
 mod kernel;

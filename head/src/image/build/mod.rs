@@ -6,6 +6,8 @@
 mod seal;
 mod squashfs;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,5 @@
 //! Running mksquashfs: the same tree gives the same bytes, and every file is in it or the build fails.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -45,17 +44,20 @@ impl Squash<'_> {
         command.arg("-wildcards").arg("-e");
         // A star does not stand for a name that begins with a dot.
         command.args(but.iter().flat_map(|name| [format!("{name}/*"), format!("{name}/.*")]));
-        let errors = self.scratch.join("mksquashfs.stderr");
-        let sink = File::create(&errors).doing("create", &errors)?;
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(sink).spawn();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child =
             child.map_err(|source| ImageError::NoMksquashfs { program: self.program.to_owned(), source })?;
-        if let Some(mut output) = child.stdout.take() {
-            // A broken pipe only ends the display of progress.
-            drop(watch(&mut output, |percent| progress.set(percent)));
-        }
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        let words = std::thread::scope(|scope| {
+            // Both at once: it would wait for whichever nobody reads.
+            let errors = scope.spawn(|| errors.map(read_words).unwrap_or_default());
+            if let Some(mut output) = output {
+                // A pipe that breaks ends the display of progress, nothing else.
+                watch(&mut output, |percent| progress.set(percent)).unwrap_or_default();
+            }
+            errors.join().unwrap_or_default()
+        });
         let status = child.wait().doing("wait for", self.program)?;
-        let words = String::from_utf8_lossy(&std::fs::read(&errors).doing("read", &errors)?).into_owned();
         let complaint = complaint(&words);
         if status.success() && complaint.is_none() {
             return Ok(());
@@ -81,6 +83,15 @@ impl Squash<'_> {
         });
         command
     }
+}
+
+/// All that it says, up to a limit; what follows is read too, so that it never waits for us.
+fn read_words(mut errors: impl Read) -> String {
+    let mut words = vec![];
+    let limit = 64 * MESSAGE_MAX as u64;
+    let read = errors.by_ref().take(limit).read_to_end(&mut words).map(|_| ());
+    read.and_then(|()| io::copy(&mut errors, &mut io::sink()).map(|_| ())).unwrap_or_default();
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// What mksquashfs complained of; `None` if only of what does not matter here.

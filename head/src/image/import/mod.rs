@@ -1,14 +1,17 @@
 //! A directory or a tar becomes the tree of an image: owners, modes, times, extended attributes, links, devices and holes as
 //! they were.
 //!
-//! * `copy`: from a directory. `unpack`: from an archive, with `pax` reading what tar could not say at first and `acl`
-//!   reading access control lists as text. `meta`: giving a file its attributes. `sparse`: writing files with holes.
+//! * `copy`: from a directory. `unpack`: from an archive, which `reader` takes apart, `pax` with what tar could not
+//!   say at first, and `acl` with access control lists as text. `meta`: giving a file its attributes. `sparse`: writing files with holes.
 
 mod acl;
 mod copy;
 mod meta;
 mod pax;
+mod reader;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::fs::{self, File};

@@ -17,17 +17,43 @@ pub(super) struct Pax {
     /// Access control lists as text: for access and, of directories, by default.
     pub(super) acl_access: Option<String>,
     pub(super) acl_default: Option<String>,
+    pub(super) path: Option<Vec<u8>>,
+    pub(super) link: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<u64>,
+    pub(super) gid: Option<u64>,
     /// Name and size of a sparse file in format 1.0.
     pub(super) sparse: Option<(Vec<u8>, u64)>,
 }
 
 impl Pax {
+    /// Takes the records of an extended header: each is its length in decimal, a blank, `key=value`, and a line feed.
+    ///
+    /// # Errors
+    /// Says what is wrong with them.
+    pub(super) fn parse(&mut self, mut records: &[u8]) -> Result<(), String> {
+        let wrong = || "has an extended header that is damaged".to_owned();
+        while !records.is_empty() {
+            let blank = records.iter().take(20).position(|&byte| byte == b' ').ok_or_else(wrong)?;
+            let len = std::str::from_utf8(&records[..blank]).ok().and_then(|len| len.parse::<usize>().ok());
+            let len = len.filter(|&len| len > blank + 1 && len <= records.len()).ok_or_else(wrong)?;
+            let (record, rest) = records.split_at(len);
+            let record = record[blank + 1..].strip_suffix(b"\n").ok_or_else(wrong)?;
+            let equals = record.iter().position(|&byte| byte == b'=').ok_or_else(wrong)?;
+            let key = std::str::from_utf8(&record[..equals]).map_err(|_| wrong())?;
+            self.add(key, &record[equals + 1..])?;
+            records = rest;
+        }
+        Ok(())
+    }
+
     /// Takes one record.
     ///
     /// # Errors
     /// Says what is wrong with a record that changes what the entry is.
-    pub(super) fn add(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
+    fn add(&mut self, key: &str, value: &[u8]) -> Result<(), String> {
         let text = || std::str::from_utf8(value).map_err(|_| format!("has a record {key} that is not text"));
+        let number = || text()?.parse().map_err(|_| format!("has a record {key} that is not a number"));
         if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
             self.xattrs.push((OsString::from(name), value.to_owned()));
         } else if let Some(name) = key.strip_prefix("LIBARCHIVE.xattr.") {
@@ -39,11 +65,16 @@ impl Pax {
                 "mtime" => self.mtime = Some(parse_time(text()?).ok_or("has an mtime that is not a time")?),
                 "SCHILY.acl.access" => self.acl_access = Some(text()?.to_owned()),
                 "SCHILY.acl.default" => self.acl_default = Some(text()?.to_owned()),
+                "path" => self.path = Some(value.to_owned()),
+                "linkpath" => self.link = Some(value.to_owned()),
+                "size" => self.size = Some(number()?),
+                "uid" => self.uid = Some(number()?),
+                "gid" => self.gid = Some(number()?),
                 "GNU.sparse.major" if value != b"1" => return Err(OLD_SPARSE.into()),
                 "GNU.sparse.map" | "GNU.sparse.numblocks" => return Err(OLD_SPARSE.into()),
                 "GNU.sparse.name" => self.sparse.get_or_insert_default().0 = value.to_owned(),
                 "GNU.sparse.realsize" => {
-                    let size = text()?.parse().map_err(|_| "has a sparse size that is not a number")?;
+                    let size = number()?;
                     self.sparse.get_or_insert_default().1 = size;
                 }
                 _ => {}
@@ -150,6 +181,19 @@ mod tests {
         assert_eq!(pax.sparse, Some((b"real/name".to_vec(), 4096)));
         assert!(Pax::default().add("GNU.sparse.map", b"0,1").is_err());
         assert!(Pax::default().add("mtime", b"soon").is_err());
+    }
+
+    #[test]
+    fn records_end_where_their_length_says() {
+        let mut pax = Pax::default();
+        pax.parse(b"27 SCHILY.xattr.user.x=a\nb\n11 uid=1005\n").unwrap_err();
+        let mut pax = Pax::default();
+        pax.parse(b"28 SCHILY.xattr.user.x=a\nb\n\n13 uid=10050\n").unwrap();
+        assert_eq!(pax.xattrs, [("user.x".into(), b"a\nb\n".to_vec())]);
+        assert_eq!(pax.uid, Some(10050));
+        for bad in [&b"x"[..], b"5 a=b", b"99 a=b\n", b"3 \n", b"6 a-b\n", b"99999999999999999999 a=b\n", b"1 a=b\n"] {
+            assert!(Pax::default().parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

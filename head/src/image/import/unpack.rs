@@ -14,6 +14,7 @@ use super::Imported;
 use super::acl::{self, Accounts};
 use super::meta::{Meta, apply, set_time, set_xattr};
 use super::pax::{Pax, read_sparse_map};
+use super::reader::{Entry, TarError, TarReader};
 use super::sparse::{self, CopyError};
 use crate::image::error::Doing as _;
 use crate::image::initramfs::ArchiveCompression;
@@ -30,16 +31,19 @@ pub(super) fn unpack(source: &Path, target: &Path, progress: &dyn Progress) -> R
     progress.stage("Unpacking", Some(total));
     let counted = Counted { source: io::Cursor::new(magic).chain(file), done: 0, progress };
     let broken = |error| ImageError::Archive { path: source.to_owned(), source: error };
-    let mut archive = tar::Archive::new(compression.reader(counted).map_err(broken)?);
+    let mut archive = TarReader::new(compression.reader(counted).map_err(broken)?);
     let mut unpacker = Unpacker::new(target, source);
-    for entry in archive.entries().map_err(broken)? {
-        match entry {
-            Ok(mut entry) => unpacker.entry(&mut entry)?,
-            // The very first block is no header: no archive at all.
-            Err(_) if unpacker.imported.entries == 0 => {
-                return Err(ImageError::NotASource { path: source.to_owned() });
+    loop {
+        match archive.next() {
+            Ok(Some(entry)) => unpacker.entry(&entry, &mut archive)?,
+            Ok(None) => break,
+            // Something compressed was meant to be one.
+            Err(TarError::NotTar) if compression != ArchiveCompression::None => {
+                return Err(broken(io::Error::other("what it holds is damaged or no tar archive")));
             }
-            Err(error) => return Err(broken(error)),
+            Err(TarError::NotTar) => return Err(ImageError::NotASource { path: source.to_owned() }),
+            Err(TarError::Broken(error)) => return Err(broken(error)),
+            Err(TarError::Entry(name, why)) => return refused(&name, why),
         }
     }
     // To the end: only there is the checksum of a compressed archive checked.
@@ -82,36 +86,21 @@ impl<'a> Unpacker<'a> {
         Self { target, source, imported: Imported { entries: 0, bytes: 0 }, directories: vec![], acls: vec![] }
     }
 
-    fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), ImageError> {
-        let kind = entry.header().entry_type();
-        if matches!(kind, EntryType::XGlobalHeader) {
-            return Ok(());
-        }
-        let mut pax = Pax::default();
-        let raw_name = entry.path_bytes().into_owned();
-        let broken = |error| ImageError::Archive { path: self.source.to_owned(), source: error };
-        if let Some(records) = entry.pax_extensions().map_err(broken)? {
-            for record in records {
-                let record = record.map_err(broken)?;
-                let key = String::from_utf8_lossy(record.key_bytes()).into_owned();
-                if let Err(why) = pax.add(&key, record.value_bytes()) {
-                    return refused(&raw_name, why);
-                }
-            }
-        }
-        let name = pax.sparse.as_ref().map_or(raw_name, |(name, _)| name.clone());
-        let path = self.place(&name)?;
+    fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), ImageError> {
+        let (kind, pax) = (entry.header.entry_type(), &entry.pax);
+        let name = pax.sparse.as_ref().map_or(&entry.name, |(name, _)| name);
+        let path = self.place(name)?;
         self.imported.entries += 1;
         if kind == EntryType::Link {
-            return self.hard_link(entry, &name, &path);
+            return self.hard_link(entry, name, &path);
         }
-        let meta = read_meta(entry.header(), &pax).map_err(broken)?;
+        let meta = read_meta(&entry.header, pax).map_err(|error| self.broken(error))?;
         self.make_way(&path, kind)?;
-        self.create(entry, &name, &path, &pax)?;
+        self.create(entry, data, name, &path)?;
         apply(&path, &meta, kind == EntryType::Symlink).doing("set the attributes of", &path)?;
-        let text = String::from_utf8_lossy(&name).into_owned();
-        for (attribute, list) in [(acl::ACCESS, pax.acl_access), (acl::DEFAULT, pax.acl_default)] {
-            self.acls.extend(list.map(|list| (path.clone(), text.clone(), attribute, list)));
+        let text = String::from_utf8_lossy(name).into_owned();
+        for (attribute, list) in [(acl::ACCESS, &pax.acl_access), (acl::DEFAULT, &pax.acl_default)] {
+            self.acls.extend(list.as_ref().map(|list| (path.clone(), text.clone(), attribute, list.clone())));
         }
         if kind == EntryType::Directory {
             self.directories.push((path, meta.mtime));
@@ -119,6 +108,10 @@ impl<'a> Unpacker<'a> {
             set_time(&path, meta.mtime).doing("set the time of", &path)?;
         }
         Ok(())
+    }
+
+    fn broken(&self, error: io::Error) -> ImageError {
+        ImageError::Archive { path: self.source.to_owned(), source: error }
     }
 
     /// Where an entry belongs. Directories above it are made; none of them may be a link.
@@ -167,69 +160,56 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn create(
-        &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        name: &[u8],
-        path: &Path,
-        pax: &Pax,
-    ) -> Result<(), ImageError> {
-        if path == self.target && entry.header().entry_type() != EntryType::Directory {
+    fn create(&mut self, entry: &Entry, data: &mut dyn Read, name: &[u8], path: &Path) -> Result<(), ImageError> {
+        let header = &entry.header;
+        if path == self.target && header.entry_type() != EntryType::Directory {
             return refused(name, "is the root of the tree and not a directory");
         }
-        let node = |kind, entry: &tar::Entry<'_, _>| {
-            let header = entry.header();
+        let node = |kind| {
             let major = header.device_major().ok().flatten().unwrap_or(0);
             let minor = header.device_minor().ok().flatten().unwrap_or(0);
             mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), makedev(major, minor)).doing("create", path)
         };
-        match entry.header().entry_type() {
+        match header.entry_type() {
             EntryType::Directory if path.is_dir() => Ok(()),
             EntryType::Directory => fs::create_dir(path).doing("create", path),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(entry, name, path, pax),
-            EntryType::Symlink => match entry.link_name_bytes() {
-                Some(target) => symlink(OsStr::from_bytes(&target), path).doing("create", path),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(entry, data, name, path),
+            EntryType::Symlink => match &entry.link {
+                Some(target) => symlink(OsStr::from_bytes(target), path).doing("create", path),
                 None => refused(name, "is a link to nothing"),
             },
-            EntryType::Char => node(FileType::CharacterDevice, entry),
-            EntryType::Block => node(FileType::BlockDevice, entry),
-            EntryType::Fifo => node(FileType::Fifo, entry),
+            EntryType::Char => node(FileType::CharacterDevice),
+            EntryType::Block => node(FileType::BlockDevice),
+            EntryType::Fifo => node(FileType::Fifo),
             other => refused(name, format!("has the unknown type {:?}", char::from(other.as_byte()))),
         }
     }
 
-    fn file(
-        &mut self,
-        entry: &mut tar::Entry<'_, impl Read>,
-        name: &[u8],
-        path: &Path,
-        pax: &Pax,
-    ) -> Result<(), ImageError> {
-        let broken = |error| ImageError::Archive { path: self.source.to_owned(), source: error };
+    fn file(&mut self, entry: &Entry, data: &mut dyn Read, name: &[u8], path: &Path) -> Result<(), ImageError> {
         let sink = File::options().write(true).create_new(true).mode(0o600).open(path).doing("create", path)?;
-        let Some((_, size)) = pax.sparse else {
-            let declared = entry.size();
-            let len = match sparse::copy(entry, &sink, |_| {}) {
-                Ok(len) => len,
-                Err(CopyError::Read(error)) => return Err(broken(error)),
-                Err(CopyError::Write(error)) => return Err(error).doing("write", path),
-            };
-            self.imported.bytes += len;
-            if len != declared && entry.header().entry_type() != EntryType::GNUSparse {
-                return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+        let (map, size) = match (&entry.old_sparse, &entry.pax.sparse) {
+            (Some((map, size)), _) => (map.clone(), *size),
+            (None, Some((_, size))) => match read_sparse_map(data, *size) {
+                Ok(map) => (map, *size),
+                Err(error) => return refused(name, format!("is sparse with {error}")),
+            },
+            (None, None) => {
+                return match sparse::copy(data, &sink, |_| {}) {
+                    Ok(len) => {
+                        self.imported.bytes += len;
+                        Ok(())
+                    }
+                    Err(CopyError::Read(error)) => Err(self.broken(error)),
+                    Err(CopyError::Write(error)) => Err(error).doing("write", path),
+                };
             }
-            return Ok(());
-        };
-        let map = match read_sparse_map(entry, size) {
-            Ok(map) => map,
-            Err(error) => return refused(name, format!("is sparse with {error}")),
         };
         let mut buffer = vec![0; 1 << 18];
         for (offset, len) in map {
             let mut done = 0;
             while done < len {
                 let piece = usize::try_from(len - done).unwrap_or(usize::MAX).min(buffer.len());
-                entry.read_exact(&mut buffer[..piece]).map_err(broken)?;
+                data.read_exact(&mut buffer[..piece]).map_err(|error| self.broken(error))?;
                 sparse::write_at(&sink, &buffer[..piece], offset + done).doing("write", path)?;
                 done += piece as u64;
             }
@@ -238,9 +218,9 @@ impl<'a> Unpacker<'a> {
         sink.set_len(size).doing("write", path)
     }
 
-    fn hard_link(&mut self, entry: &tar::Entry<'_, impl Read>, name: &[u8], path: &Path) -> Result<(), ImageError> {
-        let Some(target) = entry.link_name_bytes() else { return refused(name, "is a link to nothing") };
-        let target = self.place(&target)?;
+    fn hard_link(&mut self, entry: &Entry, name: &[u8], path: &Path) -> Result<(), ImageError> {
+        let Some(target) = &entry.link else { return refused(name, "is a link to nothing") };
+        let target = self.place(target)?;
         match fs::symlink_metadata(&target) {
             Ok(metadata) if !metadata.is_dir() => {}
             _ => return refused(name, "is a hard link to something that the archive does not hold before it"),
@@ -278,8 +258,8 @@ fn read_meta(header: &tar::Header, pax: &Pax) -> io::Result<Meta> {
     let seconds = i64::try_from(header.mtime()?).unwrap_or(0);
     let mut meta = Meta {
         mode: header.mode()? & 0o7777,
-        uid: id(header.uid()?)?,
-        gid: id(header.gid()?)?,
+        uid: id(pax.uid.map_or_else(|| header.uid(), Ok)?)?,
+        gid: id(pax.gid.map_or_else(|| header.gid(), Ok)?)?,
         mtime: pax.mtime.unwrap_or((seconds, 0)),
         xattrs: vec![],
     };

@@ -110,7 +110,8 @@ fn remove_tree(path: &Path) -> Result<(), ImageError> {
 /// Refuses a tree in which something is mounted, except in its directories `but`.
 pub(in crate::image) fn forbid_mounts(tree: &Path, but: &[&str]) -> Result<(), ImageError> {
     let tree = fs::canonicalize(tree).doing("find", tree)?;
-    let table = Path::new("/proc/self/mountinfo");
+    // Of this thread: it may have a mount namespace of its own.
+    let table = Path::new("/proc/thread-self/mountinfo");
     let mounts = fs::read_to_string(table).doing("read", table)?;
     for line in mounts.lines() {
         // proc_pid_mountinfo(5): the fifth field, with spaces and the like in octal.
