@@ -70,7 +70,7 @@ pub struct BootPlan {
     pub release: String,
     /// Where the kernel is.
     pub kernel: String,
-    /// Initramfs archives, in the order in which the kernel unpacks them: modules, agent, token.
+    /// Initramfs archives, in the order in which the kernel unpacks them: token, modules, agent.
     pub initrds: Vec<Initrd>,
     /// The kernel command line.
     pub command_line: String,
@@ -116,10 +116,12 @@ impl BootPlan {
             return Err(PlanError::Release(release.clone()));
         }
         let files = format!("http://{base}/files/{version}/{release}");
+        // The token comes first. The EFI stub puts archives together without a gap (Linux 6.1, drivers/firmware/efi/libstub/file.c),
+        // and a plain cpio archive behind a compressed one of odd length is not seen (init/initramfs.c).
         let initrds = vec![
+            Initrd { name: "token", url: format!("http://{base}/boot/{}/token", visit.mac.dashed()) },
             Initrd { name: "modules", url: format!("{files}/modules") },
             Initrd { name: "agent", url: format!("http://{base}/agent/{}", visit.format) },
-            Initrd { name: "token", url: format!("http://{base}/boot/{}/token", visit.mac.dashed()) },
         ];
         let command_line = command_line(head, visit, kernel, &initrds)?;
         Ok(Self {

@@ -225,7 +225,15 @@ impl Shared {
         let versions = Arc::clone(&self.services.versions);
         let release = release.to_owned();
         let key = (version, release.clone(), file);
-        self.files.get(key, move || versions.read(version, &release, file)).await
+        let load = move || {
+            let mut bytes = versions.read(version, &release, file)?;
+            // Archives are put together without a gap by some loaders, and the next must begin at a multiple of four.
+            if let (Some(bytes), VersionFile::Modules) = (&mut bytes, file) {
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            Ok(bytes)
+        };
+        self.files.get(key, load).await
     }
 
     /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9).

@@ -49,7 +49,8 @@ pub trait Versions: Send + Sync + fmt::Debug {
 
 /// Join tokens.
 pub trait Tokens: Send + Sync + fmt::Debug {
-    /// The token of this boot of this node, as an initramfs archive; the same bytes while the same boot asks again.
+    /// The token of this boot of this node, as an initramfs archive; the same bytes while the same boot asks again. The archive is
+    /// plain cpio, and its length a multiple of four, so that the kernel sees the archive behind it.
     fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String>;
 
     /// Whether an administrator has approved this boot, where tokens are given only on approval. Without a way to approve, nobody has.

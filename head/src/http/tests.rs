@@ -57,7 +57,7 @@ impl Versions for Sources {
     fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String> {
         Ok((version == VERSION && release == "6.1.0").then(|| match file {
             VersionFile::Kernel => KERNEL.to_vec(),
-            VersionFile::Modules => vec![0x28, 0xb5, 0x2f, 0xfd],
+            VersionFile::Modules => vec![0x28, 0xb5, 0x2f, 0xfd, 1],
         }))
     }
 }
@@ -262,6 +262,12 @@ async fn files_come_whole_or_in_one_range() {
     assert_eq!(told.len(), 4, "nothing was sent for the range outside");
     // Known by its address in the registry, even where another DHCP server gave it.
     assert_eq!(events[0].mac, BARE);
+}
+
+#[tokio::test]
+async fn the_archive_behind_the_modules_begins_at_a_multiple_of_four() {
+    let (_, headers, _) = world().ask("HEAD", &format!("/files/{VERSION}/6.1.0/modules"), &[]).await;
+    assert_eq!(header_of(&headers, header::CONTENT_LENGTH), Some("8"));
 }
 
 #[tokio::test]

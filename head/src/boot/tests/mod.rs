@@ -97,7 +97,7 @@ fn the_registrys_arguments_replace_those_of_the_image() {
     assert!(line(&[]).ends_with(" quiet console=ttyS0 panic=30"));
     assert!(line(&["console=tty0", "a=1  b=2"]).ends_with(" console=tty0 a=1 b=2 panic=30"));
     assert!(line(&["panic=0"]).ends_with("wulf.time=1700000000 panic=0"));
-    assert!(line(&[]).starts_with("initrd=modules initrd=agent initrd=token wulf.node=n1 "));
+    assert!(line(&[]).starts_with("initrd=token initrd=modules initrd=agent wulf.node=n1 "));
 }
 
 #[test]
