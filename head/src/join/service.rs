@@ -19,6 +19,7 @@ use wulfpack_shared::wire::{
 
 use super::Members;
 use super::machine::{self, Admission, Alarm, Decision, Facts, RenewFacts};
+use crate::boot::choose_kernel;
 use crate::fleet::{FleetHandle, Input, Joined, Severity};
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{Member, Redeemed, Store, StoreError};
@@ -36,7 +37,7 @@ pub trait Images: Send + Sync + Debug {
 /// Where rendered overlays come from.
 pub trait Overlays: Send + Sync + Debug {
     /// All overlays of a node, in the order in which they are applied. The error is for the person at the node's console.
-    fn render(&self, node: &Node, snapshot: &Snapshot) -> Result<Vec<Bundle>, String>;
+    fn render(&self, node: &Node, snapshot: &Arc<Snapshot>) -> Result<Vec<Bundle>, String>;
 }
 
 /// Where the registry comes from.
@@ -172,7 +173,7 @@ impl JoinService {
         Ok(SignedMembership::sign(&membership, &parts.cluster))
     }
 
-    fn settings(&self, node: &Node, snapshot: &Snapshot, header: &Header) -> Result<NodeSettings, Refusal> {
+    fn settings(&self, node: &Node, snapshot: &Arc<Snapshot>, header: &Header) -> Result<NodeSettings, Refusal> {
         let parts = &*self.0;
         let wrong = |why: String| refusal(RefusalReason::Configuration, why);
         let overlays = parts.overlays.render(node, snapshot).map_err(wrong)?;
@@ -180,10 +181,7 @@ impl JoinService {
         if len > OVERLAYS_MAX {
             return Err(wrong(format!("the overlays of {} have {len} bytes, the limit is {OVERLAYS_MAX}", node.name)));
         }
-        let asked = node.kernel_version.as_deref();
-        let by_prefix =
-            || header.kernels.iter().find(|kernel| asked.is_some_and(|asked| kernel.version.starts_with(asked)));
-        let kernel = header.kernel(asked).or_else(by_prefix).map(|kernel| kernel.version.clone());
+        let kernel = choose_kernel(node, header).map_err(|error| refusal(RefusalReason::NoImage, error.to_string()))?;
         let mut entropy = [0; 32];
         getrandom::fill(&mut entropy).map_err(|error| refusal(RefusalReason::Busy, error.to_string()))?;
         Ok(NodeSettings {
@@ -195,7 +193,7 @@ impl JoinService {
             root_percent: node.root_percent,
             tmpfs_dirs: parts.tmpfs_dirs.clone(),
             init: node.init.clone(),
-            kernel: kernel.unwrap_or_default(),
+            kernel: kernel.version.clone(),
             seed: node.seed,
             overlays,
         })

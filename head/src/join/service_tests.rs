@@ -52,7 +52,7 @@ impl Images for World {
 }
 
 impl Overlays for World {
-    fn render(&self, node: &Node, _: &Snapshot) -> Result<Vec<Bundle>, String> {
+    fn render(&self, node: &Node, _: &Arc<Snapshot>) -> Result<Vec<Bundle>, String> {
         let kind = EntryKind::File(node.name.to_string().into_bytes().into());
         let entry = Entry { path: "etc/hostname".into(), kind, mode: 0o644, uid: 0, gid: 0, secret: false };
         Ok(vec![Bundle { name: "hostname".parse().unwrap(), context: Context::System, entries: vec![entry] }])

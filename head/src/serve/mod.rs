@@ -1,1 +1,16 @@
 //! `wulf serve`: starts every service, drops privileges, supervises.
+//!
+//! * `run`: the life of a head. * `privileges`: from root to the service's own user.
+//! * `core`: what all services share. * `services`: binds, starts and watches over them. * `facts`: what the head says of itself.
+//! * `sources`: what services ask for. * `seed`: the head as first seed. * `places`: addresses and links.
+
+mod core;
+mod facts;
+mod places;
+mod privileges;
+mod run;
+mod seed;
+mod services;
+mod sources;
+
+pub use run::serve;

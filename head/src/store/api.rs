@@ -98,7 +98,7 @@ pub struct AuditRecord {
     pub at: UnixTime,
     /// Who: the system user on the other end of the socket.
     pub who: String,
-    /// What was done, in one word: `ticket`, `key-backup`, ….
+    /// What was done, in one word: `ticket`, `dhcp-override`, ….
     pub what: String,
     /// To what, and how far.
     pub detail: String,

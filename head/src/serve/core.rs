@@ -1,0 +1,161 @@
+//! What all services of a head share: state, members, registry, image library, swarm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::{mpsc, watch};
+use wulfpack_shared::id::NodeName;
+use wulfpack_shared::identity::{Role, SecretKey, SignedMembership, TokenKey};
+use wulfpack_shared::limits::CERTIFICATE_LIFETIME;
+use wulfpack_shared::net::clock::ClusterClock;
+use wulfpack_shared::net::endpoint::DataSocket;
+use wulfpack_shared::net::swarm::{Swarm, SwarmConfig, SwarmEvent};
+use wulfpack_shared::net::tls::{Identity, Trust};
+use wulfpack_shared::swarm;
+use wulfpack_shared::wire::PeerInfo;
+
+use super::places::Places;
+use super::seed::Seeds;
+use super::sources::{Catalogue, RenderedOverlays};
+use crate::config::{Config, Keys};
+use crate::fleet::{FleetHandle, Output};
+use crate::image::Library;
+use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
+use crate::registry::{Defaults, RegistryWatcher, Snapshot};
+use crate::store::Store;
+use crate::tracker::TrackerHandle;
+
+/// What was opened while the process still had its privileges.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) keys: Keys,
+    pub(super) places: Places,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) library: Arc<Library>,
+}
+
+/// What all services share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: Config,
+    pub(super) keys: Keys,
+    pub(super) places: Places,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: ClusterClock,
+    pub(super) fleet: FleetHandle,
+    pub(super) members: Members,
+    pub(super) tracker: TrackerHandle,
+    pub(super) tokens: TokenMaker,
+    pub(super) registry: Arc<RegistryWatcher>,
+    pub(super) nodes: watch::Sender<Arc<Snapshot>>,
+    pub(super) catalogue: Catalogue,
+    pub(super) swarm: Arc<Swarm>,
+    pub(super) seeds: Arc<Seeds>,
+    pub(super) join: JoinService,
+}
+
+/// What is handed to exactly one task each.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) probes: mpsc::UnboundedReceiver<Output>,
+    pub(super) swarm: mpsc::Receiver<SwarmEvent>,
+}
+
+fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers from the system: {error}"))?;
+    Ok(bytes)
+}
+
+/// This head's own certificate.
+pub(super) fn certificate(keys: &Keys, clock: &ClusterClock, epoch: u32) -> anyhow::Result<SignedMembership> {
+    let key = keys.head.public();
+    let name: NodeName = format!("head-{key:.16}").parse()?;
+    Ok(SignedMembership::sign(&membership(key, name, Role::Head, None, clock.now(), epoch), &keys.cluster))
+}
+
+/// How often this head gives itself a new certificate.
+pub(super) const RENEW: Duration = Duration::from_secs(CERTIFICATE_LIFETIME.as_secs() / 4);
+
+impl Core {
+    /// Opens everything that listens to nobody but peers of the swarm.
+    pub(super) async fn open(opened: Opened) -> anyhow::Result<(Self, Streams)> {
+        let Opened { config, keys, places, store, library } = opened;
+        let clock = ClusterClock::system();
+        let token_key = TokenKey::new(store.token_key(random()?)?);
+        let (fleet, probes) = FleetHandle::open(&*store, clock.clone())?;
+        let members = Members::open(Arc::clone(&store))?;
+        let registry = RegistryWatcher::start(&config.paths.nodes_file(), Defaults::from(&config))?;
+        let registry = Arc::new(registry);
+        let nodes = watch::Sender::new(registry.snapshot());
+        let (swarm, events) = start_swarm(&config, &keys, &places, &clock, &members).context("the swarm")?;
+        let swarm = Arc::new(swarm);
+        let seeds = Arc::new(Seeds::new(Arc::clone(&library), Arc::clone(&swarm)));
+        seeds.look().await;
+        let tracker = TrackerHandle::new(random()?, 0);
+        let (key, addrs) = (keys.head.public(), places.data(config.ports.data));
+        tracker.set_heads(vec![PeerInfo { key, addrs, rack: None, head: true }]);
+        let heads = places.addresses.iter().map(|(address, _)| *address).collect();
+        let overlays = RenderedOverlays::new(config.clone(), heads, keys.ssh.clone());
+        let catalogue = Catalogue(library);
+        let join = JoinService::new(JoinOptions {
+            cluster: keys.cluster.clone(),
+            identity: identity_secret(&keys),
+            tokens: token_key.clone(),
+            store: Arc::clone(&store),
+            members: members.clone(),
+            registry: Arc::clone(&registry) as _,
+            images: Arc::new(catalogue.clone()),
+            overlays: Arc::new(overlays),
+            tracker: tracker.clone(),
+            fleet: fleet.clone(),
+            clock: clock.clone(),
+            domain: config.domain.clone(),
+            tmpfs_dirs: config.tmpfs_dirs.clone(),
+        });
+        let tokens = TokenMaker::new(token_key);
+        let core = Self {
+            config,
+            keys,
+            places,
+            store,
+            clock,
+            fleet,
+            members,
+            tracker,
+            tokens,
+            registry,
+            nodes,
+            catalogue,
+            swarm,
+            seeds,
+            join,
+        };
+        Ok((core, Streams { probes, swarm: events }))
+    }
+}
+
+/// Stable identities of nodes hang on the secret that is not rotated: that of their SSH host keys.
+fn identity_secret(keys: &Keys) -> SecretKey {
+    keys.ssh.clone()
+}
+
+fn start_swarm(
+    config: &Config,
+    keys: &Keys,
+    places: &Places,
+    clock: &ClusterClock,
+    members: &Members,
+) -> anyhow::Result<(Swarm, mpsc::Receiver<SwarmEvent>)> {
+    let trust = Trust::new(vec![keys.cluster.public()], clock.clone());
+    // A head that starts again must not trust again whom it had cast out.
+    trust.revoke(&members.revocations().borrow().keys);
+    let identity = Identity::new(keys.head.clone(), &certificate(keys, clock, members.epoch())?, trust)?;
+    let bind = |addr| DataSocket::bind(addr, None);
+    let sockets = places.with_port(config.ports.data).into_iter().map(bind).collect::<Result<_, _>>()?;
+    let seed = u64::from_le_bytes(random()?);
+    let engine = swarm::Config::head();
+    Ok(Swarm::start(SwarmConfig { identity, sockets, engine, tuning: places.tuning, seed })?)
+}

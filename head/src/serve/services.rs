@@ -1,0 +1,262 @@
+//! Opens the sockets of every service, then starts them. Each that cannot start, or ends, is named.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use wulfpack_shared::id::PublicKey;
+use wulfpack_shared::identity::HeadAddr;
+use wulfpack_shared::net::control::ControlServer;
+
+use super::core::{Core, RENEW, Streams, certificate};
+use super::facts::RunningHead;
+use super::sources::{BootTokens, InstalledAgent};
+use crate::admin::{AdminServer, AdminServices};
+use crate::boot::HeadSettings;
+use crate::config::TokenEvidence;
+use crate::dhcp::{self, Evidence};
+use crate::fleet::check_logins;
+use crate::http;
+use crate::tftp;
+
+/// How often what ran out is forgotten.
+const PRUNE: Duration = Duration::from_secs(3600);
+/// Most heads on a kernel command line.
+const HEADS_MAX: usize = 8;
+
+/// Everything that runs.
+#[derive(Debug)]
+pub(super) struct Services {
+    tasks: JoinSet<()>,
+    names: Vec<(Id, &'static str)>,
+    /// Where agents reach this head.
+    pub(super) control: ControlServer,
+}
+
+impl Services {
+    fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        let id = self.tasks.spawn(task).id();
+        self.names.push((id, name));
+    }
+
+    /// Returns when a service has ended, which none should; the error names it.
+    pub(super) async fn ended(&mut self) -> anyhow::Error {
+        let name = |id: Id| self.names.iter().find(|(known, _)| *known == id).map_or("a service", |(_, name)| *name);
+        match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => anyhow::anyhow!("{} ended; the log above says why", name(id)),
+            Some(Err(error)) => anyhow::anyhow!("{} failed: {error}", name(error.id())),
+            None => anyhow::anyhow!("no service runs"),
+        }
+    }
+
+    /// Binds and starts everything.
+    pub(super) async fn start(core: &Arc<Core>, streams: Streams) -> anyhow::Result<Self> {
+        let config = &core.config;
+        let control_addrs = core.places.with_port(config.ports.control);
+        let evidence = Evidence::default();
+        let mut facts = RunningHead::new(Arc::clone(core));
+        // Bind.
+        let admin = AdminServer::bind(&config.paths.admin_socket()).context("the administrator's socket")?;
+        let boot = bind_boot(core, &mut facts).await?;
+        let control = ControlServer::start(control_addrs, &core.keys.head, Arc::new(core.join.clone()));
+        let control = control.await.context("the control plane")?;
+        facts.say("control", list(control.local_addrs()));
+        facts.say("data", list(core.swarm.local_addrs()));
+        // Start.
+        let heads = head_addrs(core.keys.head.public(), control.local_addrs());
+        let admin_services = AdminServices {
+            facts: Arc::new(facts),
+            fleet: core.fleet.clone(),
+            store: Arc::clone(&core.store),
+            registry: Arc::clone(&core.registry) as _,
+            tokens: core.tokens.clone(),
+            clock: core.clock.clone(),
+            cluster: core.keys.cluster.public(),
+            head: core.keys.head.public(),
+            control: control.local_addrs().to_vec(),
+        };
+        let mut services = Self { tasks: JoinSet::new(), names: vec![], control };
+        services.spawn("the administrator's API", async move {
+            if let Err(error) = admin.run(admin_services).await {
+                tracing::error!(%error, "the administrator's API");
+            }
+        });
+        services.start_boot(core, boot, evidence, heads);
+        services.start_keepers(core, streams);
+        Ok(services)
+    }
+
+    fn start_boot(&mut self, core: &Arc<Core>, boot: Boot, evidence: Evidence, heads: Vec<HeadAddr>) {
+        let events = || Arc::new(core.fleet.clone());
+        let cluster = vec![core.keys.cluster.public()];
+        // Held by the service itself: nothing changes it until keys can be rotated.
+        let (_, head) = watch::channel(Arc::new(HeadSettings { heads, cluster, debug: false }));
+        if let Some(server) = boot.http {
+            let tokens =
+                BootTokens { maker: core.tokens.clone(), fleet: core.fleet.clone(), clock: core.clock.clone() };
+            let agent = core.config.paths.agent_binary(std::env::consts::ARCH);
+            let services = http::Services {
+                nodes: core.nodes.subscribe(),
+                head,
+                evidence: evidence.clone(),
+                events: events(),
+                versions: Arc::new(core.catalogue.clone()),
+                tokens: Arc::new(tokens),
+                agent: Arc::new(InstalledAgent::new(agent)),
+            };
+            self.spawn("the HTTP boot service", server.run(services));
+        }
+        if let Some(server) = boot.tftp {
+            self.spawn("the TFTP service", server.run(core.nodes.subscribe(), evidence.clone(), events()));
+        }
+        if let Some(server) = boot.dhcp {
+            self.spawn("the DHCP service", server.run(core.nodes.subscribe(), evidence, events()));
+        }
+    }
+
+    /// Tasks that keep things as they should be.
+    fn start_keepers(&mut self, core: &Arc<Core>, streams: Streams) {
+        let Streams { probes, swarm } = streams;
+        self.spawn("the login check", check_logins(core.fleet.clone(), core.config.ready, probes));
+        self.spawn("the seed", Arc::clone(&core.seeds).follow());
+        self.spawn("the swarm", Arc::clone(&core.seeds).listen(core.fleet.clone(), swarm));
+        self.spawn("the registry watcher", follow_registry(Arc::clone(core)));
+        self.spawn("the revocation list", follow_revocations(Arc::clone(core)));
+        self.spawn("the renewal of the head's certificate", renew_own(Arc::clone(core)));
+        self.spawn("the pruning of the state", prune(Arc::clone(core)));
+    }
+}
+
+/// Boot services whose sockets are open.
+#[derive(Debug, Default)]
+struct Boot {
+    http: Option<http::Server>,
+    tftp: Option<tftp::Server>,
+    dhcp: Option<dhcp::Server>,
+}
+
+async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
+    let (config, places) = (&core.config, &core.places);
+    let mut boot = Boot::default();
+    if places.addresses.is_empty() {
+        let off = "off: no interface is configured";
+        for name in ["http", "tftp", "dhcp"] {
+            facts.say(name, off.into());
+        }
+        return Ok(boot);
+    }
+    let listen = |(address, proof): &(IpAddr, TokenEvidence)| http::Listen {
+        address: SocketAddr::new(*address, config.ports.http),
+        proof: *proof,
+    };
+    let options = http::Options { listen: places.addresses.iter().map(listen).collect() };
+    let server = http::Server::bind(&options).await.context("the HTTP boot service")?;
+    facts.say("http", list(&server.addresses()));
+    boot.http = Some(server);
+    match tftp_options(core).map(|options| tftp::Server::bind(&options)) {
+        None => facts.say("tftp", "off: the interfaces serve no DHCP".into()),
+        // Machines with iPXE in their firmware, and hosts that fetch, need no boot program.
+        Some(Err(error @ tftp::BindError::NoFiles { .. })) => {
+            tracing::warn!(%error, "machines without iPXE in their firmware cannot boot");
+            facts.say("tftp", format!("off: {error}"));
+        }
+        Some(server) => {
+            let server = server.context("the TFTP service")?;
+            facts.say("tftp", list(&server.addresses()));
+            boot.tftp = Some(server);
+        }
+    }
+    if places.dhcp.is_empty() {
+        facts.say("dhcp", "off: no interface serves it".into());
+        return Ok(boot);
+    }
+    let (server, handle) = dhcp::Server::bind(dhcp_options(core)).context("the DHCP service")?;
+    facts.dhcp(handle, &places.dhcp);
+    boot.dhcp = Some(server);
+    Ok(boot)
+}
+
+fn tftp_options(core: &Core) -> Option<tftp::Options> {
+    let (config, places) = (&core.config, &core.places);
+    let v4 = places.with_port(config.ports.tftp).into_iter().filter(SocketAddr::is_ipv4);
+    let mut options = tftp::Options::new(v4.collect(), config.ports.http);
+    options.directories.insert(0, config.paths.ipxe.clone());
+    (!places.dhcp.is_empty()).then_some(options)
+}
+
+fn dhcp_options(core: &Core) -> dhcp::Options {
+    let (config, places) = (&core.config, &core.places);
+    let v4 = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => Some(*ip),
+        IpAddr::V6(_) => None,
+    };
+    dhcp::Options {
+        lease: Duration::from_secs(config.dhcp.lease_seconds.into()),
+        domain: (!config.domain.is_empty()).then(|| config.domain.clone()),
+        dns: config.dns.iter().filter_map(v4).collect(),
+        override_other: config.dhcp.ignore_other_servers,
+        ..dhcp::Options::new(places.dhcp.clone(), config.ports.http)
+    }
+}
+
+fn list(addrs: &[SocketAddr]) -> String {
+    addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn head_addrs(key: PublicKey, control: &[SocketAddr]) -> Vec<HeadAddr> {
+    control.iter().take(HEADS_MAX).map(|control| HeadAddr { key, control: *control }).collect()
+}
+
+async fn follow_registry(core: Arc<Core>) {
+    let mut watched = core.registry.subscribe();
+    loop {
+        let snapshot = Arc::clone(&watched.borrow_and_update().snapshot);
+        core.nodes.send_replace(Arc::clone(&snapshot));
+        let join = core.join.clone();
+        let followed = tokio::task::spawn_blocking(move || join.follow(&snapshot)).await;
+        if let Ok(Err(error)) = followed {
+            tracing::error!(%error, "nodes that left the registry are not locked out");
+        }
+        if watched.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow_revocations(core: Arc<Core>) {
+    let mut revocations = core.members.revocations();
+    loop {
+        let now = revocations.borrow_and_update().clone();
+        core.tracker.set_revoked(now.epoch, now.keys.clone());
+        if core.swarm.revoke(now.keys).await.is_err() || revocations.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn renew_own(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(RENEW).await;
+        let renewed = certificate(&core.keys, &core.clock, core.members.epoch())
+            .and_then(|certificate| Ok(core.swarm.renew(&certificate)?));
+        if let Err(error) = renewed {
+            tracing::error!(%error, "the head's own certificate is not renewed");
+        }
+    }
+}
+
+async fn prune(core: Arc<Core>) {
+    loop {
+        let (members, now) = (core.members.clone(), core.clock.now());
+        // Nodes whose certificate ran out while the head was down may still come back.
+        let before = now - RENEW * 4;
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || members.prune(before)).await {
+            tracing::error!(%error, "the state is not pruned");
+        }
+        tokio::time::sleep(PRUNE).await;
+    }
+}

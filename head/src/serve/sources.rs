@@ -1,0 +1,178 @@
+//! What services ask for, answered from registry, image library, overlays and installed agent.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
+
+use bytes::Bytes;
+use wulfpack_shared::id::{Mac, NodeName, VersionId};
+use wulfpack_shared::identity::SecretKey;
+use wulfpack_shared::image::SignedHeader;
+use wulfpack_shared::net::clock::ClusterClock;
+use wulfpack_shared::overlay::Bundle;
+
+use crate::boot::InitramfsFormat;
+use crate::config::Config;
+use crate::fleet::FleetHandle;
+use crate::http::{AgentArchive, BootVersion, Tokens, VersionFile, Versions};
+use crate::image::{ArchiveCompression, Library, Version, agent_archive, token_archive};
+use crate::join::{Images, Overlays, Registry, TokenMaker};
+use crate::overlay::{Facts, Renderer, read_authorized_keys};
+use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
+
+impl Registry for RegistryWatcher {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        Self::snapshot(self)
+    }
+}
+
+/// Image versions, read from the library at each question: what was built or activated counts at once.
+#[derive(Clone, Debug)]
+pub(super) struct Catalogue(pub(super) Arc<Library>);
+
+impl Catalogue {
+    fn version(&self, image: &ImageRef) -> Result<Version, String> {
+        let version = match image.version {
+            Some(id) => self.0.version(&image.name, id),
+            None => self.0.active(&image.name),
+        };
+        version.map_err(|error| error.to_string())
+    }
+}
+
+impl Images for Catalogue {
+    fn header(&self, image: &ImageRef) -> Result<SignedHeader, String> {
+        Ok(self.version(image)?.signed().clone())
+    }
+}
+
+impl Versions for Catalogue {
+    fn active(&self, image: &ImageRef) -> Result<BootVersion, String> {
+        let version = self.version(image)?;
+        Ok(BootVersion { id: version.id(), header: Arc::new(version.header().clone()) })
+    }
+
+    fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String> {
+        let images = self.0.list().map_err(|error| error.to_string())?;
+        let image = images.into_iter().find(|image| image.versions.iter().any(|known| known.id == version));
+        let Some(image) = image else { return Ok(None) };
+        let version = self.0.version(&image.name, version).map_err(|error| error.to_string())?;
+        let path = match file {
+            VersionFile::Kernel => version.kernel(release),
+            VersionFile::Modules => version.modules(release),
+        };
+        path.map(|path| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))).transpose()
+    }
+}
+
+/// Join tokens as initramfs archives. A boot is told from the next by the beginning of its record.
+#[derive(Clone, Debug)]
+pub(super) struct BootTokens {
+    pub(super) maker: TokenMaker,
+    pub(super) fleet: FleetHandle,
+    pub(super) clock: ClusterClock,
+}
+
+impl Tokens for BootTokens {
+    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
+        let now = self.clock.now();
+        let begun = self.fleet.look(|fleet| fleet.of(node).next_back().map(|boot| boot.started));
+        Ok(token_archive(&self.maker.for_boot(node, mac, begun.unwrap_or(now), now)))
+    }
+}
+
+/// What tells one file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp(u64, u64, i64, i64);
+
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let data = fs::metadata(path)?;
+    Ok(Stamp(data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
+}
+
+/// The installed agent, packed once for each way of compression and again when it was replaced.
+#[derive(Debug)]
+pub(super) struct InstalledAgent {
+    binary: PathBuf,
+    packed: Mutex<BTreeMap<InitramfsFormat, (Stamp, Bytes)>>,
+}
+
+impl InstalledAgent {
+    pub(super) fn new(binary: PathBuf) -> Self {
+        Self { binary, packed: Mutex::default() }
+    }
+}
+
+impl AgentArchive for InstalledAgent {
+    fn archive(&self, format: InitramfsFormat) -> Result<Bytes, String> {
+        let path = &self.binary;
+        let stamp = stamp(path).map_err(|error| format!("the agent {} is not installed: {error}", path.display()))?;
+        // Held while packing: of many nodes that ask at once the first does the work for all.
+        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, bytes)) = packed.get(&format)
+            && *known == stamp
+        {
+            return Ok(bytes.clone());
+        }
+        let compression = match format {
+            InitramfsFormat::Plain => ArchiveCompression::None,
+            InitramfsFormat::Gzip => ArchiveCompression::Gzip,
+            InitramfsFormat::Zstd => ArchiveCompression::Zstd,
+            InitramfsFormat::Xz => ArchiveCompression::Xz,
+        };
+        let bytes = Bytes::from(agent_archive(path, compression).map_err(|error| error.to_string())?);
+        packed.insert(format, (stamp, bytes.clone()));
+        Ok(bytes)
+    }
+}
+
+/// Rendered overlays. What all nodes share is prepared once for each registry and each `authorized_keys`.
+#[derive(Debug)]
+pub(super) struct RenderedOverlays {
+    config: Config,
+    heads: Vec<IpAddr>,
+    ssh: SecretKey,
+    renderer: Renderer,
+    prepared: Mutex<Option<Prepared>>,
+}
+
+/// Facts, and what they were made from.
+#[derive(Debug)]
+struct Prepared {
+    snapshot: Arc<Snapshot>,
+    keys: String,
+    facts: Arc<Facts>,
+}
+
+impl RenderedOverlays {
+    pub(super) fn new(config: Config, heads: Vec<IpAddr>, ssh: SecretKey) -> Self {
+        let renderer = Renderer::of(&config.paths);
+        Self { config, heads, ssh, renderer, prepared: Mutex::default() }
+    }
+
+    fn facts(&self, snapshot: &Arc<Snapshot>) -> Result<Arc<Facts>, String> {
+        let path = self.config.paths.authorized_keys();
+        let keys = read_authorized_keys(&self.config.paths);
+        let keys = keys.map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &*prepared
+            && Arc::ptr_eq(&known.snapshot, snapshot)
+            && known.keys == keys
+        {
+            return Ok(Arc::clone(&known.facts));
+        }
+        let facts = Arc::new(Facts::new(&self.config, snapshot, &self.heads, &keys, self.ssh.clone()));
+        *prepared = Some(Prepared { snapshot: Arc::clone(snapshot), keys, facts: Arc::clone(&facts) });
+        Ok(facts)
+    }
+}
+
+impl Overlays for RenderedOverlays {
+    fn render(&self, node: &Node, snapshot: &Arc<Snapshot>) -> Result<Vec<Bundle>, String> {
+        let facts = self.facts(snapshot)?;
+        self.renderer.render(node, &facts).map_err(|error| error.to_string())
+    }
+}
