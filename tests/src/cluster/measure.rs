@@ -1,7 +1,7 @@
 //! One boot of a whole cluster, timed by the same instrument as the baseline.
 
 use anyhow::{Context as _, Result};
-use wulfpack_head::fleet::BootRecord;
+use wulfpack_head::fleet::BootReport;
 use wulfpack_shared::wire::Phase;
 
 use super::{Cluster, ClusterSetup, ImageSizes};
@@ -33,9 +33,9 @@ pub fn measure(setup: &BootSetup, peers: Peers) -> Result<BootFigures> {
     let mem_available = (0..setup.nodes)
         .map(|index| mem_available(&cluster.login(index, "cat /proc/meminfo")?))
         .collect::<Result<_>>()?;
-    let records = cluster.wait_ready(setup.nodes, setup.patience)?;
+    cluster.wait_ready(setup.nodes, setup.patience)?;
+    let report = cluster.head.report()?;
     let first_on = machines.iter().map(|machine| machine.powered_on).min().context("no machine")?;
-    let from_head: u64 = records.iter().filter_map(|boot| boot.swarm).map(|swarm| swarm.from_heads).sum();
     let figures = BootFigures {
         how: match peers {
             Peers::On => "wulfpack".into(),
@@ -46,8 +46,8 @@ pub fn measure(setup: &BootSetup, peers: Peers) -> Result<BootFigures> {
         ready_s: greeted.iter().map(|moment| (*moment - first_on).as_secs_f64()).collect(),
         mem_available,
         head_bytes_sent: sent,
-        copies: Some(from_head as f64 / cluster.sizes.image_bytes as f64),
-        fetch_ratio: setup.rate.and_then(|rate| fetch_ratio(&records, &cluster.sizes, rate)),
+        copies: Some(report.head_image_bytes_sent as f64 / cluster.sizes.image_bytes as f64),
+        fetch_ratio: setup.rate.and_then(|rate| fetch_ratio(&report, &cluster.sizes, rate)),
         cpu,
     };
     drop(machines);
@@ -56,10 +56,9 @@ pub fn measure(setup: &BootSetup, peers: Peers) -> Result<BootFigures> {
 }
 
 /// The longest fetch phase over the bound for equal links (DESIGN.md, "Swarm"), in seconds each.
-fn fetch_ratio(records: &[BootRecord], sizes: &ImageSizes, rate: Rate) -> Option<f64> {
-    let longest = records.iter().map(|boot| boot.took_ms(Phase::Fetch)).collect::<Option<Vec<_>>>()?;
-    let longest = longest.into_iter().max()? as f64 / 1000.0;
-    Some(longest / bound_s(sizes.image_bytes, records.len(), rate))
+fn fetch_ratio(report: &BootReport, sizes: &ImageSizes, rate: Rate) -> Option<f64> {
+    let longest = report.phases.get(&Phase::Fetch).filter(|fetch| fetch.known == report.nodes.len())?.max;
+    Some(longest / bound_s(sizes.image_bytes, report.nodes.len(), rate))
 }
 
 /// `T* = (F/C)(1 + floor(log2 N)/M)` with `M = ceil(F / 1 MiB)`, in seconds.

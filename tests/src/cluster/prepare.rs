@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use wulfpack_head::config::Config;
-use wulfpack_head::fleet::{BootRecord, BootState};
+use wulfpack_head::fleet::{BootState, NodeStatus};
 
 use super::ImageSizes;
 use crate::harness::{
@@ -14,8 +14,6 @@ use crate::harness::{
 
 /// Name of the image that all nodes boot.
 pub const IMAGE: &str = "debian";
-/// Pause between two looks at the boot records.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What to prepare.
 #[derive(Debug)]
@@ -79,30 +77,26 @@ impl Cluster {
         Machine::power_on(&self.lab, port, spec)
     }
 
-    /// The last boot of every node that has booted, as the head knows it.
-    pub fn records(&self) -> Result<Vec<BootRecord>> {
-        self.head.json(&["boot", "report"])
-    }
-
-    /// Looks at the boot records until `done` says so.
-    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[BootRecord]) -> bool) -> Result<Vec<BootRecord>> {
+    /// Looks at all nodes, each time something changed, until `done` says so.
+    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[NodeStatus]) -> bool) -> Result<Vec<NodeStatus>> {
         let deadline = Instant::now() + timeout;
+        let mut version = 0;
         loop {
-            let records = self.records()?;
-            if done(&records) {
-                return Ok(records);
+            let status = self.head.status(version)?;
+            version = status.version;
+            if done(&status.nodes) {
+                return Ok(status.nodes);
             }
             if Instant::now() > deadline {
-                let states: Vec<_> = records.iter().map(|boot| format!("{}: {}", boot.node, boot.phase())).collect();
-                bail!("not there after {} s: {}", timeout.as_secs(), states.join(", "));
+                let nodes: Vec<_> = status.nodes.iter().map(describe).collect();
+                bail!("not there after {} s: {}", timeout.as_secs(), nodes.join("; "));
             }
-            std::thread::sleep(LOOK_AGAIN);
         }
     }
 
     /// Waits until `count` nodes are ready.
-    pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<Vec<BootRecord>> {
-        self.wait_for(timeout, |records| records.iter().filter(|boot| is_ready(boot)).count() >= count)
+    pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<Vec<NodeStatus>> {
+        self.wait_for(timeout, |nodes| nodes.iter().filter(|node| is_ready(node)).count() >= count)
     }
 
     /// Runs a shell command as root on node `index`.
@@ -128,7 +122,12 @@ impl Cluster {
     }
 }
 
-/// Whether a boot ended well.
-pub fn is_ready(boot: &BootRecord) -> bool {
-    matches!(boot.state(), BootState::Ready | BootState::Degraded)
+/// Whether a node's last boot ended well.
+pub fn is_ready(node: &NodeStatus) -> bool {
+    matches!(node.state, Some(BootState::Ready | BootState::Degraded))
+}
+
+fn describe(node: &NodeStatus) -> String {
+    let phase = node.phase.map_or_else(|| "no boot".into(), |phase| phase.to_string());
+    format!("{}: {phase} {}", node.name, node.message.as_deref().unwrap_or_default())
 }

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::time::Instant;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use wulfpack_head::fleet::{BootRecord, BootState};
+use wulfpack_head::fleet::{BootState, NodeStatus};
 use wulfpack_shared::wire::Phase;
 
 /// Shows boots.
@@ -37,15 +37,14 @@ impl Live {
     }
 
     /// Shows how things stand.
-    pub(super) fn show(&mut self, records: &[BootRecord]) {
+    pub(super) fn show(&mut self, nodes: &[NodeStatus]) {
         for row in &mut self.rows {
-            let Some(record) = records.iter().find(|record| record.node.as_str() == row.node) else { continue };
-            let swarm = record.swarm.unwrap_or_default();
-            row.bar.set_length(u64::from(swarm.total.max(1)));
-            row.bar.set_position(u64::from(swarm.held));
-            let words = words(record);
+            let Some(node) = nodes.iter().find(|node| node.name.as_str() == row.node) else { continue };
+            row.bar.set_length(u64::from(node.total.max(1)));
+            row.bar.set_position(u64::from(node.held));
+            let words = words(node);
             row.bar.set_message(words.clone());
-            let step = step(record);
+            let step = step(node);
             if row.last.as_ref() != Some(&step) {
                 if !self.terminal {
                     let seconds = self.started.elapsed().as_secs_f64();
@@ -66,21 +65,23 @@ impl Live {
 }
 
 /// What is worth a new line when it changes.
-fn step(record: &BootRecord) -> String {
-    format!("{:?} {:?} {}", record.state(), record.last_phase(), record.failures.len())
+fn step(node: &NodeStatus) -> String {
+    format!("{:?} {:?} {:?}", node.state, node.phase, node.message)
 }
 
-fn words(record: &BootRecord) -> String {
-    match (record.state(), record.failures.last()) {
-        (BootState::Ready, _) => "ready".into(),
-        (BootState::Degraded, _) => format!("ready, but failed: {}", record.failed_units.join(" ")),
-        (BootState::Failed, Some(failure)) => format!("{} failed: {}", failure.phase, failure.reason),
-        _ => match record.phase() {
-            Phase::Fetch => {
-                let swarm = record.swarm.unwrap_or_default();
-                format!("fetch: {} peers, {} MiB from them", swarm.peers, swarm.from_peers >> 20)
-            }
-            phase => phase.to_string(),
-        },
-    }
+fn words(node: &NodeStatus) -> String {
+    let what = match (node.state, node.phase) {
+        (None, _) => "power".into(),
+        (Some(BootState::Ready | BootState::Degraded), _) => "ready".into(),
+        (_, Some(Phase::Fetch)) => {
+            let mib = |bytes: u64| bytes >> 20;
+            format!(
+                "fetch: {} MiB from the head, {} MiB from peers",
+                mib(node.bytes_from_head),
+                mib(node.bytes_from_peers)
+            )
+        }
+        (_, phase) => phase.map_or_else(String::new, |phase| phase.to_string()),
+    };
+    node.message.as_ref().map_or_else(|| what.clone(), |message| format!("{what}: {message}"))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use indexmap::IndexMap;
 use serde::Serialize;
-use wulfpack_head::fleet::{BootRecord, BootState};
+use wulfpack_head::fleet::{BootState, NodeReport as Boot};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::Phase;
 
@@ -28,26 +28,33 @@ pub struct NodeReport {
     pub boot_bytes: u64,
     /// MemAvailable at ready, in bytes; `null` if the node did not say.
     pub mem_available: Option<u64>,
-    /// Where the boot stands.
-    pub state: BootState,
+    /// Where the boot stands; `null` if the head never heard of one.
+    pub state: Option<BootState>,
     /// Whether root could log in.
     pub login: bool,
 }
 
 impl NodeReport {
-    /// The report of a machine that was switched on at `power_on`.
-    pub fn new(record: &BootRecord, firmware: Firmware, power_on: UnixTime, login: bool) -> Self {
-        let end = |phase| record.at(phase).map(|at| at.0.saturating_sub(power_on.0) as f64 / 1000.0);
-        let swarm = record.swarm.unwrap_or_default();
+    /// The report of a machine that was switched on at `power_on`; `boot` is what the head knows of it.
+    pub fn new(name: &str, firmware: Firmware, power_on: UnixTime, boot: Option<&Boot>, login: bool) -> Self {
+        let end = |phase| {
+            let boot = boot?;
+            let before_s = boot.started.0 as f64 / 1000.0 - power_on.0 as f64 / 1000.0;
+            boot.reached_s
+                .get(&phase)
+                .copied()
+                .flatten()
+                .map(|reached| ((before_s + reached) * 1000.0).round() / 1000.0)
+        };
         Self {
-            name: record.node.to_string(),
+            name: name.to_owned(),
             firmware,
             phases_s: Phase::ALL.into_iter().map(|phase| (phase.name(), end(phase))).collect(),
-            bytes_from_head: swarm.from_heads,
-            bytes_from_peers: swarm.from_peers,
-            boot_bytes: record.bytes.nbp + record.bytes.script + record.bytes.kernel,
-            mem_available: record.mem_available,
-            state: record.state(),
+            bytes_from_head: boot.map_or(0, |boot| boot.bytes_from_head),
+            bytes_from_peers: boot.map_or(0, |boot| boot.bytes_from_peers),
+            boot_bytes: boot.map_or(0, |boot| boot.boot_bytes.nbp + boot.boot_bytes.script + boot.boot_bytes.kernel),
+            mem_available: boot.and_then(|boot| boot.mem_available),
+            state: boot.map(|boot| boot.state),
             login,
         }
     }
@@ -80,13 +87,13 @@ pub struct Report {
 
 impl Report {
     /// Puts the nodes' reports together.
-    pub fn new(nodes: Vec<NodeReport>, sizes: ImageSizes, cpu: CpuUse) -> Self {
+    pub fn new(nodes: Vec<NodeReport>, sizes: ImageSizes, head_image_bytes_sent: u64, cpu: CpuUse) -> Self {
         let ready: Option<Vec<_>> = nodes.iter().map(NodeReport::ready_s).collect();
         Self {
             image_bytes: sizes.image_bytes,
             kernel_bytes: sizes.kernel_bytes,
             initramfs_bytes: sizes.initramfs_bytes,
-            head_image_bytes_sent: nodes.iter().map(|node| node.bytes_from_head).sum(),
+            head_image_bytes_sent,
             head_boot_bytes_sent: nodes.iter().map(|node| node.boot_bytes).sum(),
             makespan_s: ready.map(|times| times.into_iter().fold(0.0, f64::max)),
             cpu,
@@ -158,38 +165,40 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    use wulfpack_head::fleet::BootRecord;
+
     use super::*;
 
     const POWER_ON: UnixTime = UnixTime(1_000_000);
 
-    fn record(name: &str) -> BootRecord {
-        let mut record = BootRecord::new(name.parse().unwrap(), UnixTime(1_002_000));
+    fn boot() -> Boot {
+        let mut record = BootRecord::new("n1".parse().unwrap(), UnixTime(1_002_000));
         for (phase, at) in [(Phase::Dhcp, 1_002_500), (Phase::Script, 1_003_000)] {
             record.stamped.insert(phase, UnixTime(at));
         }
-        record
+        Boot::of(&record)
     }
 
     fn report(logins: [bool; 2]) -> Report {
         let sizes = ImageSizes { image_bytes: 1000, kernel_bytes: 10, initramfs_bytes: 20 };
         let nodes = logins.into_iter().map(|login| {
-            let mut node = NodeReport::new(&record("n1"), Firmware::Bios, POWER_ON, login);
-            node.bytes_from_head = 650;
+            let mut node = NodeReport::new("n1", Firmware::Bios, POWER_ON, Some(&boot()), login);
             node.phases_s.insert("ready", Some(20.0));
             node
         });
-        Report::new(nodes.collect(), sizes, CpuUse::default())
+        Report::new(nodes.collect(), sizes, 1300, CpuUse::default())
     }
 
     #[test]
     fn phases_count_from_power_on_and_unseen_ones_are_unknown() {
-        let node = NodeReport::new(&record("n1"), Firmware::Uefi, POWER_ON, false);
+        let node = NodeReport::new("n1", Firmware::Uefi, POWER_ON, Some(&boot()), false);
         assert_eq!(node.phases_s["dhcp"], Some(2.5));
         assert_eq!(node.phases_s["nbp"], None);
-        assert_eq!(node.phases_s.len(), Phase::ALL.len());
         let json = serde_json::to_string(&node).unwrap();
         assert!(json.contains(r#""phases_s":{"dhcp":2.5,"nbp":null,"script":3.0"#), "{json}");
         assert!(json.contains(r#""firmware":"uefi""#), "{json}");
+        let silent = NodeReport::new("n2", Firmware::Bios, POWER_ON, None, false);
+        assert_eq!((silent.phases_s.len(), silent.ready_s(), silent.state), (Phase::ALL.len(), None, None));
     }
 
     #[test]
@@ -199,7 +208,7 @@ mod tests {
         let mut unready = report([true, true]);
         unready.nodes[0].phases_s.insert("ready", None);
         let sizes = ImageSizes { image_bytes: 1, kernel_bytes: 1, initramfs_bytes: 1 };
-        assert!(!Report::new(unready.nodes, sizes, CpuUse::default()).succeeded());
+        assert!(!Report::new(unready.nodes, sizes, 0, CpuUse::default()).succeeded());
     }
 
     #[test]

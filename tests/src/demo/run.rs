@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
-use wulfpack_head::fleet::BootRecord;
+use wulfpack_head::fleet::BootState;
 use wulfpack_shared::time::UnixTime;
 
 use super::live::Live;
@@ -75,27 +75,24 @@ pub fn run(options: &Options) -> Result<(Report, Cluster, Vec<Machine>)> {
     }
     let mut live = Live::new(cluster.nodes.iter().map(|port| port.name.clone()));
     let patience = Duration::from_secs(300 + 90 * options.nodes as u64);
-    let ended = cluster.wait_for(patience, |records| {
-        live.show(records);
-        records.iter().filter(|boot| is_ready(boot)).count() == options.nodes
+    let ended = cluster.wait_for(patience, |nodes| {
+        live.show(nodes);
+        nodes.iter().filter(|node| is_ready(node)).count() == options.nodes
     });
     live.finish();
     let cpu = cpu.read()?;
     if let Err(error) = &ended {
         say(&format!("{error:#}"));
     }
-    let records = cluster.records()?;
+    let boots = cluster.head.report().context("ask the head for its boot report")?;
     let nodes = cluster.nodes.iter().enumerate().map(|(index, port)| {
-        let record = records
-            .iter()
-            .find(|record| record.node.as_str() == port.name)
-            .cloned()
-            .map_or_else(|| Ok::<_, anyhow::Error>(BootRecord::new(port.name.parse()?, powered_on[index])), Ok)?;
-        let login = is_ready(&record) && answers(&cluster, index, &port.name);
-        Ok(NodeReport::new(&record, options.firmware.of(index), powered_on[index], login))
+        let boot = boots.nodes.iter().find(|boot| boot.name.as_str() == port.name);
+        let ready = boot.is_some_and(|boot| matches!(boot.state, BootState::Ready | BootState::Degraded));
+        let login = ready && answers(&cluster, index, &port.name);
+        NodeReport::new(&port.name, options.firmware.of(index), powered_on[index], boot, login)
     });
-    let nodes = nodes.collect::<Result<_>>().context("report on the nodes")?;
-    Ok((Report::new(nodes, cluster.sizes, cpu), cluster, machines))
+    let report = Report::new(nodes.collect(), cluster.sizes, boots.head_image_bytes_sent, cpu);
+    Ok((report, cluster, machines))
 }
 
 /// Whether root can log in, and finds the node that it meant.

@@ -1,12 +1,14 @@
 //! `wulf-agent fetch`: members of the swarm as plain processes, each in a namespace of its own.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
+use wulfpack_head::admin::TicketFor;
 
 use super::head::Head;
 use super::lab::{Lab, Port};
@@ -37,10 +39,10 @@ pub struct FetchReport {
 impl Fetch {
     /// A ticket from the head, in a file only root can read.
     pub fn ticket(lab: &Lab, head: &Head, image: &str, name: &str) -> Result<PathBuf> {
-        let ticket = head.wulf(&["ticket", "--anonymous", "--image", image])?;
+        let ticket = head.ticket(TicketFor::Anonymous { image: image.parse()?, count: 1 })?;
         let path = lab.work().join(format!("{name}.ticket"));
-        fs::write(&path, ticket.trim())?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        file.write_all(ticket.as_bytes())?;
         Ok(path)
     }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::de::DeserializeOwned;
+use wulfpack_head::admin::{AdminClient, Status, TicketAnswer, TicketFor, TicketRequest};
 use wulfpack_head::config::{Config, InterfaceConfig, Paths};
+use wulfpack_head::fleet::BootReport;
 
 use super::lab::{Lab, Port};
 use super::paths::{agent_binary, head_binary, repo_dir};
@@ -20,6 +22,8 @@ use super::tool::run;
 
 /// How long `wulf serve` may take until it says that it is ready.
 const START: Duration = Duration::from_secs(60);
+/// How long a ticket is good for.
+const TICKET_LIFE_S: u64 = 15 * 60;
 
 /// A head that was set up, and serves after [`Head::serve`].
 #[derive(Debug)]
@@ -82,6 +86,31 @@ impl Head {
     pub fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
         let text = self.wulf(&[arguments, &["--output", "json"]].concat())?;
         serde_json::from_str(&text).with_context(|| format!("read what wulf {} printed: {text}", arguments.join(" ")))
+    }
+
+    /// What the running head says of all nodes: at once if something changed since version `since`, else a little later.
+    pub fn status(&self, since: u64) -> Result<Status> {
+        self.ask(&format!("/v1/status?since={since}"))
+    }
+
+    /// Its report of the last boot of every node.
+    pub fn report(&self) -> Result<BootReport> {
+        self.ask("/v1/report")
+    }
+
+    /// A ticket for somebody who wants to join.
+    pub fn ticket(&self, subject: TicketFor) -> Result<String> {
+        let request = TicketRequest { subject, life_s: TICKET_LIFE_S };
+        let answer: TicketAnswer = runtime()?.block_on(self.admin().post("/v1/ticket", &request))?;
+        Ok(answer.ticket)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T> {
+        runtime()?.block_on(self.admin().get(what)).with_context(|| format!("ask the head for {what}"))
+    }
+
+    fn admin(&self) -> AdminClient {
+        AdminClient::new(&self.paths.admin_socket())
     }
 
     /// Where everything lies.
@@ -149,4 +178,8 @@ impl Head {
     pub fn log(&self) -> Result<&Console> {
         self.service.as_ref().map(Process::console).context("the head does not serve")
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -31,12 +31,16 @@ fn built(path: PathBuf, how: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The `wulf` binary under test: `$WULF_BIN`, else the release build, which is what is shipped.
+/// The `wulf` binary under test: `$WULF_BIN`, else the one built with this program, in the same profile.
 pub fn head_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WULF_BIN") {
         return Ok(path.into());
     }
-    built(target_dir().join("release/wulf"), "scripts/build")
+    let program = std::env::current_exe().context("find this program")?;
+    let dir = program.parent().context("this program lies nowhere")?;
+    // Tests lie one folder deeper than the binaries of their profile.
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    built(dir.join("wulf"), "scripts/build, or cargo build -p wulfpack-head for tests")
 }
 
 /// The static `wulf-agent`: `$WULF_AGENT_BIN`, else what `scripts/build-agent` built.
