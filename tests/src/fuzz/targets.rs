@@ -36,7 +36,12 @@ pub const TARGETS: [Target; 5] = [
 ];
 
 fn dhcp_server(bytes: &[u8]) {
-    let link = Link { name: "eth0".into(), address: Ipv4Addr::new(10, 0, 0, 1), prefix: 24 };
+    let link = Link {
+        name: "eth0".into(),
+        index: 2,
+        mac: Mac([0x52, 0x54, 0, 0, 0, 0xfe]),
+        addresses: "10.0.0.1/24".parse().into_iter().collect(),
+    };
     let mut machine = Machine::new(dhcp::Settings {
         links: vec![link],
         http_port: 9872,
@@ -49,7 +54,7 @@ fn dhcp_server(bytes: &[u8]) {
         seed: 1,
     });
     let now = Now::mono(Mono::from_millis(1));
-    machine.handle_input(now, dhcp::Input::Nodes(Arc::new(Snapshot::new([super::seeds::node()]))));
+    machine.handle_input(now, dhcp::Input::Nodes(Arc::new(Snapshot::new(super::seeds::node()))));
     // Twice: what the first packet left behind is part of what the second meets.
     for _ in 0..2 {
         machine.handle_input(now, dhcp::Input::Packet { link: 0, bytes });

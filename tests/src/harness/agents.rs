@@ -4,13 +4,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use wulfpack_head::admin::TicketFor;
 
-use super::head::Head;
 use super::lab::{Lab, Port};
 use super::paths::agent_binary;
 use super::process::Process;
@@ -22,44 +20,57 @@ pub struct Fetch {
     pub process: Process,
     /// The file that it fetches into.
     pub file: PathBuf,
-    report: PathBuf,
+    /// When it was started.
+    pub started: Instant,
 }
 
-/// What it says at its end.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// What it prints once the image is complete.
+#[derive(Clone, Debug, Deserialize)]
 pub struct FetchReport {
+    /// Version of the image, hexadecimal.
+    pub version: String,
+    /// Bytes of the image.
+    pub bytes: u64,
     /// Verified bytes that came from heads.
-    pub bytes_from_heads: u64,
+    pub from_heads: u64,
     /// Verified bytes that came from peers.
-    pub bytes_from_peers: u64,
-    /// Seconds from its start to the last verified chunk.
-    pub seconds: f64,
+    pub from_peers: u64,
+    /// Bytes that arrived in vain.
+    pub wasted: u64,
+    /// Seconds from its start until the head had admitted it.
+    pub join_s: f64,
+    /// Seconds from its start until the last unit was verified.
+    pub complete_s: f64,
 }
 
 impl Fetch {
-    /// A ticket from the head, in a file only root can read.
-    pub fn ticket(lab: &Lab, head: &Head, image: &str, name: &str) -> Result<PathBuf> {
-        let ticket = head.ticket(TicketFor::Anonymous { image: image.parse()?, count: 1 })?;
-        let path = lab.work().join(format!("{name}.ticket"));
-        let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
-        file.write_all(ticket.as_bytes())?;
-        Ok(path)
-    }
-
-    /// Starts one; afterwards it goes on serving for `seed`.
-    pub fn start(lab: &Lab, port: &Port, ticket: &Path, seed: Duration) -> Result<Self> {
+    /// Starts one with this ticket; once it is complete it goes on serving for `seed`.
+    pub fn start(lab: &Lab, port: &Port, ticket: &str, seed: Duration) -> Result<Self> {
         let file = lab.work().join(format!("{}.image", port.name));
-        let report = lab.work().join(format!("{}.json", port.name));
+        let path = secret(lab.work(), &port.name, ticket)?;
         let mut command = port.namespace.command(agent_binary()?);
-        command.arg("fetch").arg("--ticket-file").arg(ticket).arg("--json").arg(&report);
-        command.args(["--seed", &seed.as_secs().to_string()]).arg(&file);
+        command.args(["fetch", "--json", "--seed", &seed.as_secs().to_string()]);
+        command.arg("--ticket").arg(path).arg("--out").arg(&file).env("WULF_LOG", "info");
+        let started = Instant::now();
         let process = Process::start(&port.name, command, &lab.logs().join(format!("{}.log", port.name)))?;
-        Ok(Self { process, file, report })
+        Ok(Self { process, file, started })
     }
 
-    /// Its report, once the image is complete.
-    pub fn report(&self) -> Result<FetchReport> {
-        let text = fs::read_to_string(&self.report).with_context(|| format!("read {}", self.report.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("read {text}"))
+    /// Waits until the image is complete.
+    pub fn report(&self, timeout: Duration) -> Result<FetchReport> {
+        let console = self.process.console();
+        console.wait_for("\"complete_s\":", timeout)?;
+        console.wait_for("}\n", timeout)?;
+        let text = console.text();
+        let line = text.lines().find(|line| line.starts_with('{')).context("no report was printed")?;
+        serde_json::from_str(line).with_context(|| format!("read {line}"))
     }
+}
+
+/// A file that only root can read: a ticket is as good as membership.
+fn secret(dir: &Path, name: &str, ticket: &str) -> Result<PathBuf> {
+    let path = dir.join(format!("{name}.ticket"));
+    let mut file = fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+    file.write_all(ticket.as_bytes()).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
 }
