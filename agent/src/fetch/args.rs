@@ -22,7 +22,7 @@ pub struct FetchArgs {
     /// Image to fetch; without it, the image of the ticket.
     #[arg(long, value_name = "NAME")]
     pub image: Option<ImageName>,
-    /// Where the image goes. It appears there when it is complete.
+    /// Where the image goes. It appears there when it is complete; an interrupted fetch goes on where it was.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
     /// Go on serving the image for so many seconds after it is complete.
@@ -31,6 +31,9 @@ pub struct FetchArgs {
     /// Address to serve peers at: `ADDRESS:PORT`. Without it, the address that leads to the head.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Give up if the image is not complete after so many seconds; the same command goes on later where this one stopped.
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
     /// Print the result as JSON.
     #[arg(long)]
     pub json: bool,

@@ -18,6 +18,8 @@ pub struct Outcome {
     pub from_heads: u64,
     /// Verified bytes that came from peers, table pages included.
     pub from_peers: u64,
+    /// Bytes that an interrupted fetch had left.
+    pub resumed: u64,
     /// Bytes that arrived in vain.
     pub wasted: u64,
     /// Bytes served to others until the image was complete.
@@ -36,7 +38,7 @@ pub(super) fn secs(duration: Duration) -> f64 {
 }
 
 /// Bytes for a person.
-pub(crate) fn human(bytes: u64) -> String {
+pub(super) fn human(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
@@ -47,6 +49,9 @@ impl fmt::Display for Outcome {
         writeln!(f, "size        {}", human(self.bytes))?;
         writeln!(f, "from heads  {} ({:.0} %)", human(self.from_heads), share(self.from_heads))?;
         writeln!(f, "from peers  {} ({:.0} %)", human(self.from_peers), share(self.from_peers))?;
+        if self.resumed > 0 {
+            writeln!(f, "resumed     {}", human(self.resumed))?;
+        }
         writeln!(f, "served      {}", human(self.served))?;
         writeln!(f, "wasted      {}", human(self.wasted))?;
         writeln!(f, "joined      {:.3} s", self.join_s)?;

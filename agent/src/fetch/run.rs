@@ -1,44 +1,113 @@
 //! Join, fetch, put in place, seed.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use wulfpack_shared::id::{BootId, Hash};
-use wulfpack_shared::identity::SecretKey;
-use wulfpack_shared::image::{Header, Units};
-use wulfpack_shared::net::store::{BLOB_FILE, FetchStore, UnitStore as _};
-use wulfpack_shared::wire::{DataAddrs, JoinPurpose, Phase, ReportKind};
+use wulfpack_shared::id::BootId;
+use wulfpack_shared::identity::{SecretKey, Ticket};
+use wulfpack_shared::image::Header;
+use wulfpack_shared::net::endpoint::DataSocket;
+use wulfpack_shared::net::store::{FetchStore, UnitStore as _};
+use wulfpack_shared::wire::{DataAddrs, JoinPurpose, Phase, RefusalReason, ReportKind};
 
-use super::FetchArgs;
-use super::report::{Outcome, human, secs};
-use crate::member::{Command, JoinOrder, Live, Member, MemberEvent, Upkeep, join, start_swarm};
+use super::file::Arriving;
+use super::progress::{Progress, say};
+use super::report::{Outcome, secs};
+use super::{Exit, FetchArgs, link_towards};
+use crate::member::{Command, JoinError, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join, start_swarm_on};
 use crate::report::{Queue, Reporter};
 
-/// How often progress is shown: on a terminal, and as lines elsewhere.
-const DRAW: Duration = Duration::from_millis(200);
-const LINE: Duration = Duration::from_secs(5);
+/// How often the counters are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Heads that do not answer, or are busy, are asked again for so long.
+const JOIN_PATIENCE: Duration = Duration::from_secs(60);
 /// How long the last words to the head may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Runs the command.
+/// Runs the command. What went wrong is written to standard error; the exit code is that of an [`Exit`].
 ///
 /// # Errors
-/// The ticket cannot be read, no head admits this host, the file cannot be written, or what arrived is not the image.
+/// Signals cannot be watched for.
 pub async fn run(args: FetchArgs) -> Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    match fetch(&args, &mut stop).await {
+        Ok(()) => Ok(Exit::Ok.into()),
+        Err(error) => {
+            say(&format!("wulf-agent fetch: {error:#}"));
+            Ok(Exit::of(&error).into())
+        }
+    }
+}
+
+async fn fetch(args: &FetchArgs, stop: &mut Stop) -> Result<()> {
     let started = Instant::now();
-    let ticket = args.read_ticket()?;
-    let listen = args.listen(&ticket)?;
-    let key = SecretKey::generate().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
+    let limit = args.timeout.map(|seconds| started + Duration::from_secs(seconds));
+    let usage = |error: anyhow::Error| Exit::Usage.because(format!("{error:#}"));
+    let ticket = args.read_ticket().map_err(usage)?;
+    let listen = args.listen(&ticket).map_err(usage)?;
+    let admission = admission(args, &ticket, listen, started);
+    let mut fetching = tokio::select! {
+        admitted = admission => admitted?,
+        cut = cut_short(args, limit, stop) => return Err(cut),
+    };
+    let fetched = tokio::select! {
+        fetched = fetching.until_placed() => fetched,
+        cut = cut_short(args, limit, stop) => Err(cut),
+    };
+    let told = match fetched {
+        Ok(outcome) => fetching.tell_and_seed(args, &outcome, stop).await,
+        Err(error) => Err(error),
+    };
+    fetching.leave().await;
+    told
+}
+
+/// Why the work ends before it is done.
+async fn cut_short(args: &FetchArgs, limit: Option<Instant>, stop: &mut Stop) -> anyhow::Error {
+    let late = async {
+        match limit {
+            Some(limit) => tokio::time::sleep_until(limit.into()).await,
+            None => core::future::pending().await,
+        }
+    };
+    let again = "the same command goes on where this one stopped";
+    tokio::select! {
+        () = late => {
+            let seconds = args.timeout.unwrap_or_default();
+            Exit::Timeout.because(format!("the image was not complete after {seconds} s; {again}"))
+        }
+        () = stop.wait() => Exit::Interrupted.because(format!("interrupted; {again}")),
+    }
+}
+
+/// A member that fetches.
+struct Fetching {
+    member: Member,
+    upkeep: Upkeep,
+    events: mpsc::Receiver<MemberEvent>,
+    arriving: Arriving,
+    header: Header,
+    started: Instant,
+    join_s: f64,
+}
+
+/// From the ticket to a swarm that fetches.
+async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, started: Instant) -> Result<Fetching> {
+    let random = |error: getrandom::Error| anyhow::anyhow!("the kernel gives no random numbers: {error}");
+    let key = SecretKey::generate().map_err(random)?;
     let mut boot = BootId::default();
-    getrandom::fill(&mut boot.0).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
-    let data = DataAddrs { port: listen.port(), ips: vec![listen.ip()] };
+    getrandom::fill(&mut boot.0).map_err(random)?;
+    // Bound first: a port that is taken must not cost a redeemed ticket, and port 0 becomes a number.
+    let socket = DataSocket::bind(listen, None)?;
+    let local = socket.local_addr();
+    let ips = if local.ip().is_unspecified() { vec![] } else { vec![local.ip()] };
+    let data = DataAddrs { port: local.port(), ips };
     let order = JoinOrder {
         heads: &ticket.heads,
         cluster: &ticket.cluster,
@@ -49,172 +118,176 @@ pub async fn run(args: FetchArgs) -> Result<ExitCode> {
         data: data.clone(),
         clock_offset_ms: 0,
     };
-    let joined = join(&order).await?;
+    let joined = join_patiently(&order).await?;
     let join_s = secs(started.elapsed());
-    let (swarm, swarm_events) = start_swarm(&joined.identity, &data, None, &joined.header)?;
+    let link = ticket.heads.first().map(|head| link_towards(head.control)).unwrap_or_default();
+    let (swarm, swarm_events) = start_swarm_on(&joined.identity, vec![socket], link.mtu, link.speed, &joined.header)?;
+    let Joined { answer, header, identity, client, .. } = joined;
     let member = Member {
-        client: Arc::clone(&joined.client),
+        client,
         swarm,
-        identity: joined.identity.clone(),
-        trust: joined.identity.trust().clone(),
-        image: joined.answer.image.id(),
+        trust: identity.trust().clone(),
+        identity,
+        image: answer.image.id(),
         reporter: Reporter::new(Queue::new(boot, 1)),
         data,
-        live: Arc::new(Mutex::new(Live {
-            certificate: joined.answer.certificate.clone(),
-            peers: joined.answer.peers.clone(),
-        })),
+        live: Arc::new(Mutex::new(Live { certificate: answer.certificate, peers: answer.peers.clone() })),
     };
     member.reporter.tell(ReportKind::Reached(Phase::Join));
-    let partial = Partial::create(&args.out)?;
-    let store = Arc::new(FetchStore::create(&partial.0, &joined.answer.image, joined.header.clone())?);
-    member.swarm.add_image(member.image, Arc::<FetchStore>::clone(&store), vec![]).await?;
-    member.swarm.add_peers(joined.answer.peers.clone()).await?;
-    let (upkeep, mut events) = Upkeep::start(member.clone(), swarm_events, joined.answer.track_after_s);
-    let first_s = until_complete(&member, &joined.header, &mut events, started).await?;
-    let complete_s = secs(started.elapsed());
-    store.seal()?;
-    check_and_place(&partial.0.join(BLOB_FILE), &args.out, &joined.header).await?;
-    member.reporter.tell(ReportKind::Reached(Phase::Fetch));
-    let summary = member.swarm.summary(&member.image);
-    let outcome = Outcome {
-        image: joined.header.name.to_string(),
-        version: member.image.to_string(),
-        bytes: joined.header.blob.len,
-        from_heads: summary.from_heads,
-        from_peers: summary.from_peers,
-        wasted: summary.wasted,
-        served: summary.served,
-        join_s,
-        first_s,
-        complete_s,
-    };
-    let text = if args.json { serde_json::to_string(&outcome)? } else { outcome.to_string() };
-    let mut out = std::io::stdout().lock();
-    // Who closed the pipe has read enough.
-    let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
-    drop(out);
-    seed(&args, &member).await?;
-    leave(&member, upkeep).await;
-    Ok(ExitCode::SUCCESS)
+    let (out, signed, parts) = (args.out.clone(), answer.image, header.clone());
+    let arriving = tokio::task::spawn_blocking(move || Arriving::begin(&out, &signed, &parts)).await??;
+    let store = Arc::<FetchStore>::clone(&arriving.store);
+    member.swarm.add_image(member.image, store, arriving.held.clone()).await?;
+    member.swarm.add_peers(answer.peers).await?;
+    let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, answer.track_after_s);
+    Ok(Fetching { member, upkeep, events, arriving, header, started, join_s })
 }
 
-/// Goes on serving for as long as the user wants, or until a signal.
-async fn seed(args: &FetchArgs, member: &Member) -> Result<()> {
-    if args.seed == 0 {
-        return Ok(());
-    }
-    let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
-    tracing::info!(image = %member.image, seconds = args.seed, "seeding");
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_secs(args.seed)) => {}
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
-    Ok(())
-}
-
-async fn leave(member: &Member, upkeep: Upkeep) {
-    let words = async {
-        while !member.reporter.is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        upkeep.command(Command::Seeding(false)).await;
-        member.swarm.drain(LAST_WORDS).await
-    };
-    if tokio::time::timeout(LAST_WORDS, words).await.is_err() {
-        tracing::debug!("the head did not hear the last words");
-    }
-    member.swarm.shutdown().await;
-}
-
-/// Waits for the last unit; says when the first was there.
-async fn until_complete(
-    member: &Member,
-    header: &Header,
-    events: &mut mpsc::Receiver<MemberEvent>,
-    started: Instant,
-) -> Result<f64> {
-    let total = Units::of(header).total();
-    let bar = progress_bar(header);
-    let mut draw = tokio::time::interval(if bar.is_hidden() { LINE } else { DRAW });
-    let mut first = None;
+/// Asks until a head says yes, or no for good, or [`JOIN_PATIENCE`] is over.
+async fn join_patiently(order: &JoinOrder<'_>) -> Result<Joined, JoinError> {
+    let end = Instant::now() + JOIN_PATIENCE;
+    let mut pause = Duration::from_millis(500);
     loop {
-        let summary = member.swarm.summary(&member.image);
-        if first.is_none() && summary.held > 0 {
-            first = Some(secs(started.elapsed()));
+        let passing = match join(order).await {
+            Err(error @ JoinError::Unreachable(_)) => error,
+            Err(JoinError::Refused(refusal)) if refusal.reason == RefusalReason::Busy => JoinError::Refused(refusal),
+            done => return done,
+        };
+        if Instant::now() + pause >= end {
+            return Err(passing);
         }
-        if summary.held == total {
-            bar.finish_and_clear();
-            return Ok(first.unwrap_or_default());
+        say(&format!("{passing}; trying again"));
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(8));
+    }
+}
+
+impl Fetching {
+    /// Until the image is complete, checked, and has its name.
+    async fn until_placed(&mut self) -> Result<Outcome> {
+        let geometry = self.arriving.store.geometry();
+        let resumed: u64 = self.arriving.held.iter().filter_map(|run| geometry.run_len(*run)).sum();
+        let first_s = self.until_complete(resumed).await?;
+        let complete_s = secs(self.started.elapsed());
+        // Read once as a whole; peers are served meanwhile.
+        tokio::task::block_in_place(|| self.arriving.finish())?;
+        self.member.reporter.tell(ReportKind::Reached(Phase::Fetch));
+        let summary = self.member.swarm.summary(&self.member.image);
+        Ok(Outcome {
+            image: self.header.name.to_string(),
+            version: self.member.image.to_string(),
+            bytes: self.header.blob.len,
+            from_heads: summary.from_heads,
+            from_peers: summary.from_peers,
+            resumed,
+            wasted: summary.wasted,
+            served: summary.served,
+            join_s: self.join_s,
+            first_s,
+            complete_s,
+        })
+    }
+
+    /// Waits for the last unit; says when the first was there.
+    async fn until_complete(&mut self, resumed: u64) -> Result<f64> {
+        let mut progress = Progress::new(&self.header);
+        let mut look = tokio::time::interval(LOOK);
+        let mut first = None;
+        loop {
+            let summary = self.member.swarm.summary(&self.member.image);
+            if first.is_none() && summary.from_heads + summary.from_peers > 0 {
+                first = Some(secs(self.started.elapsed()));
+            }
+            progress.show(&summary, resumed);
+            tokio::select! {
+                event = self.events.recv() => {
+                    let event = event.context("the data plane ended")?;
+                    if event == MemberEvent::Complete {
+                        progress.done();
+                        return Ok(first.unwrap_or_else(|| secs(self.started.elapsed())));
+                    }
+                    heard(event, &progress, summary.total)?;
+                }
+                _ = look.tick() => {}
+            }
         }
-        tokio::select! {
-            event = events.recv() => match event {
-                Some(MemberEvent::Complete | MemberEvent::Renewed) => {}
-                Some(MemberEvent::Starved { missing }) => {
-                    bar.println(format!("nobody reachable holds {missing} of {total} units; waiting for a head or a peer"));
-                }
-                Some(MemberEvent::SelfSuspect) => {
-                    bar.println("several peers' bytes arrived corrupt: this host's memory or network card is the suspect");
-                }
-                Some(MemberEvent::StoreFailed(reason)) => bail!(reason),
-                Some(MemberEvent::Expelled(reason)) => bail!("the head no longer takes this host for a member: {reason}"),
-                None => bail!("the data plane ended"),
-            },
-            _ = draw.tick() => {
-                let bytes = summary.from_heads + summary.from_peers;
-                bar.set_position(bytes.min(header.blob.len));
-                bar.set_message(format!("{} from peers, {} connected", human(summary.from_peers), summary.peers));
-                if bar.is_hidden() && bytes > 0 {
-                    tracing::info!(held = summary.held, total, from_peers = summary.from_peers, "fetching");
+    }
+
+    /// Prints what the fetch ended with, then serves as long as the user wants, or until a signal.
+    async fn tell_and_seed(&mut self, args: &FetchArgs, outcome: &Outcome, stop: &mut Stop) -> Result<()> {
+        let text = if args.json { serde_json::to_string(outcome)? } else { outcome.to_string() };
+        {
+            let mut out = std::io::stdout().lock();
+            // Who closed the pipe has read enough.
+            let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
+        }
+        if args.seed == 0 {
+            return Ok(());
+        }
+        tracing::info!(image = %self.member.image, seconds = args.seed, "seeding");
+        let end = tokio::time::sleep(Duration::from_secs(args.seed));
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => return Ok(()),
+                () = stop.wait() => return Ok(()),
+                // Read on, so that the upkeep never waits for us.
+                event = self.events.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    tracing::debug!(?event, "while seeding");
                 }
             }
         }
     }
-}
 
-fn progress_bar(header: &Header) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(header.blob.len), target).with_prefix(header.name.to_string());
-    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// The folder beside the output in which the image grows; gone when the command ends, however it ends.
-struct Partial(PathBuf);
-
-impl Partial {
-    fn create(out: &Path) -> Result<Self> {
-        let name = out.file_name().context("the output is not the name of a file")?.to_string_lossy();
-        let folder = out.with_file_name(format!(".{name}.part-{}", std::process::id()));
-        std::fs::create_dir(&folder).with_context(|| format!("failed to make {}", folder.display()))?;
-        Ok(Self(folder))
+    async fn leave(self) {
+        let words = async {
+            while !self.member.reporter.is_empty() {
+                tokio::time::sleep(LOOK).await;
+            }
+            self.upkeep.command(Command::Seeding(false)).await;
+            self.member.swarm.drain(LAST_WORDS).await
+        };
+        if tokio::time::timeout(LAST_WORDS, words).await.is_err() {
+            tracing::debug!("the head did not hear the last words");
+        }
+        self.member.swarm.shutdown().await;
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "left behind");
+fn heard(event: MemberEvent, progress: &Progress, total: u32) -> Result<()> {
+    match event {
+        MemberEvent::Complete | MemberEvent::Renewed => {}
+        MemberEvent::Starved { missing } => {
+            progress.tell(&format!("nobody reachable holds {missing} of {total} units; waiting for a head or a peer"));
+        }
+        MemberEvent::SelfSuspect => {
+            progress.tell("several peers' bytes arrived corrupt: this host's memory or network card is the suspect")
+        }
+        MemberEvent::StoreFailed(reason) => return Err(Exit::NoSpace.because(reason)),
+        MemberEvent::Expelled(reason) => {
+            return Err(Exit::Refused.because(format!("the head no longer takes this host for a member: {reason}")));
         }
     }
+    Ok(())
 }
 
-/// The whole is checked as a whole, then appears under its name. It is linked, not moved: the store goes on reading its own.
-async fn check_and_place(blob: &Path, out: &Path, header: &Header) -> Result<()> {
-    let (blob, out, expected) = (blob.to_owned(), out.to_owned(), header.blob.hash);
-    tokio::task::spawn_blocking(move || {
-        let file = std::fs::File::open(&blob).context("failed to open what was fetched")?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(file).context("failed to read what was fetched")?;
-        let found = Hash(*hasher.finalize().as_bytes());
-        if found != expected {
-            bail!("the whole image has the hash {found:.16}, its manifest says {expected:.16}: this host's disk or memory is faulty");
+/// Ctrl-C, or the service manager's word.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let watch = |kind| signal(kind).context("failed to watch for signals");
+        Ok(Self { interrupt: watch(SignalKind::interrupt())?, terminate: watch(SignalKind::terminate())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        let link = blob.with_file_name("placed");
-        std::fs::hard_link(&blob, &link).context("failed to link the image")?;
-        std::fs::rename(&link, &out).with_context(|| format!("failed to put the image at {}", out.display()))
-    })
-    .await?
+    }
 }

@@ -23,14 +23,27 @@ pub fn start_swarm(
     header: &Header,
 ) -> Result<(Arc<Swarm>, mpsc::Receiver<SwarmEvent>)> {
     let sockets = data.ips.iter().map(|ip| DataSocket::bind(SocketAddr::new(*ip, data.port), None));
-    let sockets = sockets.collect::<Result<Vec<_>, _>>()?;
+    start_swarm_on(identity, sockets.collect::<Result<Vec<_>, _>>()?, mtu, None, header)
+}
+
+/// Starts the swarm of a member on sockets that are bound already; `speed` is that of the link in bits per second.
+///
+/// # Errors
+/// A socket cannot be used.
+pub fn start_swarm_on(
+    identity: &Identity,
+    sockets: Vec<DataSocket>,
+    mtu: Option<u16>,
+    speed: Option<u64>,
+    header: &Header,
+) -> Result<(Arc<Swarm>, mpsc::Receiver<SwarmEvent>)> {
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
     let config = SwarmConfig {
         identity: identity.clone(),
         sockets,
         engine: Config::node(),
-        tuning: Tuning::new(&Units::of(header), mtu, None),
+        tuning: Tuning::new(&Units::of(header), mtu, speed),
         seed: u64::from_le_bytes(seed),
     };
     let (swarm, events) = Swarm::start(config).context("failed to start the data plane")?;

@@ -5,7 +5,7 @@ mod join;
 mod machine;
 mod upkeep;
 
-pub use data::start_swarm;
+pub use data::{start_swarm, start_swarm_on};
 pub use join::{JoinError, JoinOrder, Joined, join};
 pub use machine::{Input, Output, Schedule, Talk};
 pub use upkeep::{Command, Live, Member, MemberEvent, Upkeep};

@@ -3,5 +3,5 @@
 mod cluster;
 mod stores;
 
-pub(crate) use cluster::{Cluster, until};
+pub(crate) use cluster::{Cluster, Member, until};
 pub(crate) use stores::{Full, Gate, Liar};

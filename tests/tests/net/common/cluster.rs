@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use wulfpack_shared::id::{PublicKey, VersionId};
-use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership};
-use wulfpack_shared::image::{Compression, Header, Part, SignedHeader, TableBuilder, cut};
+use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, SignedTime};
+use wulfpack_shared::image::{Compression, Header, Part, Run, SignedHeader, TableBuilder, cut, verify};
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::endpoint::{DataEndpoint, DataSocket, Tuning};
 use wulfpack_shared::net::store::{BLOB_FILE, FetchStore, SeedStore, UnitStore};
@@ -26,8 +26,8 @@ const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
 pub(crate) struct Cluster {
     key: SecretKey,
     dir: tempfile::TempDir,
-    signed: SignedHeader,
-    header: Header,
+    pub(crate) signed: SignedHeader,
+    pub(crate) header: Header,
     pub(crate) blob: Vec<u8>,
 }
 
@@ -79,18 +79,40 @@ impl Cluster {
         units.table_len + units.blob_len
     }
 
-    fn identity(&self, n: u8, role: Role) -> Identity {
-        let secret = SecretKey::from_seed([100 + n; 32]);
+    pub(crate) fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    pub(crate) fn time(&self, nonce: &[u8; 16]) -> SignedTime {
+        SignedTime::sign(NOW, nonce, &self.key)
+    }
+
+    pub(crate) fn certificate(&self, subject: PublicKey, name: &str, role: Role) -> SignedMembership {
         let membership = Membership {
-            subject: secret.public(),
-            name: format!("n{n}").parse().unwrap(),
+            subject,
+            name: name.parse().unwrap(),
             role,
             rack: None,
             not_before: UnixTime::from_secs(NOW.as_secs() - 1000),
             not_after: UnixTime::from_secs(NOW.as_secs() + 1000),
             epoch: 0,
         };
-        let certificate = SignedMembership::sign(&membership, &self.key);
+        SignedMembership::sign(&membership, &self.key)
+    }
+
+    /// Stores these units.
+    pub(crate) fn fill(&self, store: &FetchStore, run: Run) {
+        let seed = self.seed_store();
+        store.geometry().set_table(seed.geometry().table().unwrap().clone());
+        for unit in run.iter() {
+            let bytes = verify(&seed.geometry().hash(unit).unwrap(), seed.read(unit).unwrap()).unwrap();
+            store.write(unit, &bytes).unwrap();
+        }
+    }
+
+    fn identity(&self, n: u8, role: Role) -> Identity {
+        let secret = SecretKey::from_seed([100 + n; 32]);
+        let certificate = self.certificate(secret.public(), &format!("n{n}"), role);
         let trust = Trust::new(vec![self.key.public()], ClusterClock::at(NOW));
         Identity::new(secret, &certificate, trust).unwrap()
     }
@@ -143,14 +165,7 @@ impl Cluster {
         self.dir.path().join(format!("node{n}"))
     }
 
-    async fn start(
-        &self,
-        n: u8,
-        role: Role,
-        engine: Config,
-        store: Arc<dyn UnitStore>,
-        held: Vec<wulfpack_shared::image::Run>,
-    ) -> Member {
+    async fn start(&self, n: u8, role: Role, engine: Config, store: Arc<dyn UnitStore>, held: Vec<Run>) -> Member {
         let head = role == Role::Head;
         let identity = self.identity(n, role);
         let key = identity.key();

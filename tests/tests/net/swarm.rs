@@ -1,10 +1,6 @@
 //! The swarm on real sockets over loopback: head, nodes, and those who do not play by the rules.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails fails its test")]
-
-mod net_common;
-
-use net_common::{Cluster, Gate, Liar, until};
+use crate::common::{Cluster, Gate, Liar, until};
 use wulfpack_shared::image::Run;
 use wulfpack_shared::net::store::StoreError;
 use wulfpack_shared::net::swarm::SwarmEvent;
@@ -95,7 +91,7 @@ async fn after_covered_the_head_may_go() {
 async fn a_full_disk_is_told_and_does_not_end_the_swarm() {
     let cluster = Cluster::new(1 << 20);
     let head = cluster.head(1).await;
-    let mut node = cluster.node_with(2, |store| net_common::Full { store }).await;
+    let mut node = cluster.node_with(2, |store| crate::common::Full { store }).await;
     node.swarm.add_peers(vec![head.info()]).await.unwrap();
     let failed = node.event(|event| matches!(event, SwarmEvent::StoreFailed(_))).await;
     let full = StoreError::Full { path: "/full".into(), source: std::io::ErrorKind::StorageFull.into() };
