@@ -273,7 +273,11 @@ impl<T: Tracker> World<T> {
                 }
             }
             Event::Message { conn, from, to, input } => {
-                if self.is_conn(to, from, conn) {
+                let over = match &input {
+                    Input::Ended { req, .. } => self.members[to as usize].reqs.remove(req).is_none(),
+                    _ => false,
+                };
+                if !over && self.is_conn(to, from, conn) {
                     self.tell(to, input, observer);
                 }
             }

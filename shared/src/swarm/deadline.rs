@@ -49,6 +49,12 @@ impl Backoff {
 
     /// A failure: wait `first` doubled for each failure before.
     pub(super) fn failed(&mut self, now: Mono, first: Duration) {
+        self.failed_up_to(now, first, Self::MOST);
+    }
+
+    /// A failure of something that is worth more frequent trying: at most `first` doubled `most` times.
+    pub(super) fn failed_up_to(&mut self, now: Mono, first: Duration, most: u32) {
+        self.step = self.step.min(most);
         self.until = now + first * (1 << self.step);
         self.step = (self.step + 1).min(Self::MOST);
     }

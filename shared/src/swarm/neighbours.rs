@@ -36,6 +36,17 @@ pub(super) struct Known {
     backoff: Backoff,
 }
 
+/// A head is dialled again after at most 8 s: the whole pack may be waiting for it.
+const HEAD_DOUBLINGS: u32 = 3;
+const NODE_DOUBLINGS: u32 = 6;
+
+impl Known {
+    fn dial_failed(&mut self, now: Mono) {
+        let doublings = if self.kind == PeerKind::Head { HEAD_DOUBLINGS } else { NODE_DOUBLINGS };
+        self.backoff.failed_up_to(now, FIRST_BACKOFF, doublings);
+    }
+}
+
 impl Engine {
     pub(super) fn on_candidates(&mut self, now: Mono, candidates: Vec<Candidate>) {
         for Candidate { peer, kind, same_rack } in candidates {
@@ -91,7 +102,7 @@ impl Engine {
     pub(super) fn on_dial_failed(&mut self, now: Mono, ix: PeerIx) {
         if let Some(known) = self.known.get_mut(&ix) {
             known.dialled = None;
-            known.backoff.failed(now, FIRST_BACKOFF);
+            known.dial_failed(now);
         }
         self.dial(now);
     }
@@ -100,7 +111,7 @@ impl Engine {
         if let Some(known) = self.known.get_mut(&ix) {
             known.dialled = None;
             if self.peers.contains_key(&ix) {
-                known.backoff.failed(now, FIRST_BACKOFF);
+                known.dial_failed(now);
             }
         }
         self.remove_peer(ix);
@@ -198,7 +209,7 @@ impl Engine {
         for known in self.known.values_mut() {
             if known.dialled.is_some_and(|at| now.since(at) >= DIAL_WAIT) {
                 known.dialled = None;
-                known.backoff.failed(now, FIRST_BACKOFF);
+                known.dial_failed(now);
             }
         }
         if now >= self.remind_at {
