@@ -6,3 +6,4 @@ pub mod demo;
 pub mod figures;
 pub mod fuzz;
 pub mod harness;
+pub mod sim;
