@@ -1,18 +1,22 @@
-//! The swarm under simulation: real engines, virtual time, seeded faults. Safety after every event; every honest node
+//! The swarm under simulation: real engines, the head's real tracker, virtual time, seeded faults. Safety after every event; every honest node
 //! complete by a computed deadline after the faults have stopped; about one copy from the head; the same seed, the same trace.
 
 use core::time::Duration;
 
-use wulfpack_shared::sim::{Fault, RandomTracker, Spec, World};
+use wulfpack_shared::sim::{Fault, RandomTracker, Spec, Tracker, World};
 use wulfpack_shared::swarm::ImageIx;
 use wulfpack_shared::time::Mono;
-use wulfpack_tests::sim::{Checker, Scenario, Story};
+use wulfpack_tests::sim::{Checker, HeadTracker, Scenario, Story};
 
 const MIB: u64 = 1 << 20;
 
 /// Runs a scenario to the end and checks everything; the world as it is then.
-fn play(scenario: &Scenario) -> (World<RandomTracker>, Checker) {
-    let mut world = World::new(scenario.spec.clone(), RandomTracker::default());
+fn play(scenario: &Scenario) -> (World<HeadTracker>, Checker) {
+    play_with(scenario, HeadTracker::default())
+}
+
+fn play_with<T: Tracker>(scenario: &Scenario, tracker: T) -> (World<T>, Checker) {
+    let mut world = World::new(scenario.spec.clone(), tracker);
     let mut checker = Checker::new(&scenario.spec, &scenario.liars);
     let faults_over = scenario.faults.iter().map(|&(at, ..)| at).max().unwrap_or_default();
     for &(at, node, fault) in &scenario.faults {
@@ -26,11 +30,11 @@ fn play(scenario: &Scenario) -> (World<RandomTracker>, Checker) {
     (world, checker)
 }
 
-fn copies(world: &World<RandomTracker>) -> f64 {
+fn copies(world: &World<HeadTracker>) -> f64 {
     world.sent(0) as f64 / world.spec().image.units.blob_len as f64
 }
 
-fn ratio(world: &World<RandomTracker>) -> f64 {
+fn ratio(world: &World<HeadTracker>) -> f64 {
     let nodes = 1..world.spec().members.len() as u32;
     let last = nodes.filter_map(|node| world.finished(node)).max().unwrap_or_default();
     let last = last.since(world.begun().unwrap_or_default());
@@ -39,7 +43,7 @@ fn ratio(world: &World<RandomTracker>) -> f64 {
 
 #[test]
 fn calm_swarms_complete_near_the_bound_with_one_copy_from_the_head() {
-    for nodes in [4, 8, 24] {
+    for nodes in [4, 8, 16] {
         let spec = Spec::equal(nodes, 25_000_000, 64 * MIB, u64::from(nodes));
         let deadline = Mono::ZERO + spec.bound() * 3;
         let (world, checker) = play(&Scenario { spec, faults: vec![], liars: vec![], deadline });
@@ -77,8 +81,8 @@ fn a_head_that_dies_and_returns_strands_nobody() {
 }
 
 /// The head dies for good at a moment; how many nodes are complete in the end, and what was seen.
-fn without_head(spec: &Spec, dies: Mono, until: Mono) -> (World<RandomTracker>, Checker) {
-    let mut world = World::new(spec.clone(), RandomTracker::default());
+fn without_head(spec: &Spec, dies: Mono, until: Mono) -> (World<HeadTracker>, Checker) {
+    let mut world = World::new(spec.clone(), HeadTracker::default());
     let mut checker = Checker::new(spec, &[]);
     world.schedule(dies, 0, Fault::Die);
     world.run_until(until, &mut checker);
@@ -120,10 +124,12 @@ fn the_same_seed_gives_the_same_trace() {
     assert_ne!(play(&Scenario::new(Story::Calm, 1)).0.trace(), play(&Scenario::new(Story::Calm, 5)).0.trace());
 }
 
-/// Equal in debug and release and on every machine. A change of the engine's policy changes it: then put the new value here.
+/// Equal in debug and release and on every machine; with the simulator's own tracker, so that only a change of the engine or
+/// of the simulator changes it: then put the new value here.
 #[test]
 fn golden_trace() {
-    assert_eq!(play(&Scenario::new(Story::Rough, 42)).0.trace(), GOLDEN);
+    let (world, _) = play_with(&Scenario::new(Story::Rough, 42), RandomTracker::default());
+    assert_eq!(world.trace(), GOLDEN);
 }
 
 const GOLDEN: u64 = 14_202_169_161_099_997_115;

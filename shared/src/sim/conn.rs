@@ -24,6 +24,7 @@ impl<T: Tracker> World<T> {
         let now = self.now;
         self.members[node as usize].begun.get_or_insert(now);
         if Self::is_head(node) {
+            self.tracker.restarted();
             self.new_engine(node);
             self.tell(node, Input::Image { image: IMAGE, units: self.spec.image.units }, observer);
             self.tell(node, Input::Table { image: IMAGE, lens: self.spec.image.lens.clone() }, observer);

@@ -4,11 +4,13 @@
 //! messages, handshakes and transfers all take their time; nothing reads another node's state.
 //!
 //! * `spec.rs`: what is simulated; `world.rs`: the loop; `shell.rs`: does what engines say; `conn.rs`: joins, connections, messages.
+//! * `report.rs`: what can be asked of it.
 //! * `link.rs`: the links; `queue.rs`: what happens next; `tracker.rs`: who is told of whom; `trace.rs`: the hash of a run.
 
 mod conn;
 mod link;
 mod queue;
+mod report;
 mod shell;
 mod spec;
 mod trace;

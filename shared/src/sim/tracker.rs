@@ -11,6 +11,8 @@ use crate::time::Mono;
 pub trait Tracker {
     /// A member joins (its first call) or asks for more.
     fn ask(&mut self, now: Mono, who: PeerIx, rack: u16, want: u16, rng: &mut ChaCha8Rng) -> Vec<Candidate>;
+    /// The head was restarted: what was only in its memory is gone.
+    fn restarted(&mut self);
 }
 
 /// Gives random members; names the head to the first 64, and to whoever asks again.
@@ -38,5 +40,9 @@ impl Tracker for RandomTracker {
             self.members.push((who, rack));
         }
         answer
+    }
+
+    fn restarted(&mut self) {
+        self.members.clear();
     }
 }

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use clap::Parser;
-use wulfpack_shared::sim::{RandomTracker, Spec, Unobserved, World};
+use wulfpack_shared::sim::{Spec, Unobserved, World};
 use wulfpack_shared::time::Mono;
+use wulfpack_tests::sim::HeadTracker;
 
 /// Simulate N nodes and a head on equal links, all switched on at once.
 #[derive(Debug, Parser)]
@@ -33,7 +34,7 @@ fn main() -> anyhow::Result<()> {
             let began = Instant::now();
             let spec = Spec::equal(nodes, args.rate * 125_000, args.image << 20, seed);
             let bound = spec.bound();
-            let mut world = World::new(spec, RandomTracker::default()).untraced();
+            let mut world = World::new(spec, HeadTracker::default()).untraced();
             let whole = world.run_to_completion(Mono::ZERO + bound * 20, &mut Unobserved);
             let begun = world.begun().unwrap_or_default();
             let mut times: Vec<_> =

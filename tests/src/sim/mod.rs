@@ -1,7 +1,10 @@
-//! Simulations with faults: who fails when (`faults.rs`), and what must hold after every event (`checker.rs`).
+//! Simulations with faults: who fails when (`faults.rs`), and what must hold after every event (`checker.rs`);
+//! the head's own tracker in it (`tracker.rs`).
 
 mod checker;
 mod faults;
+mod tracker;
 
 pub use checker::Checker;
 pub use faults::{Scenario, Story};
+pub use tracker::HeadTracker;

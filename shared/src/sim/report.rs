@@ -1,0 +1,88 @@
+//! What can be asked of a simulation.
+
+use super::world::World;
+use super::{Spec, Trace, Tracker};
+use crate::swarm::{Engine, Stats};
+use crate::time::Mono;
+
+impl<T: Tracker> World<T> {
+    /// Living nodes that are not complete, or have not joined.
+    pub fn unfinished(&self) -> impl Iterator<Item = u32> {
+        (0u32..)
+            .zip(&self.members)
+            .skip(1)
+            .filter(|(_, member)| member.alive && member.finished.is_none())
+            .map(|(node, _)| node)
+    }
+
+    /// The simulated time.
+    pub const fn now(&self) -> Mono {
+        self.now
+    }
+
+    /// What is simulated.
+    pub const fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// The hash of all inputs and outputs so far; 0 if it is not kept.
+    pub fn trace(&self) -> u64 {
+        self.trace.map_or(0, Trace::value)
+    }
+
+    /// Events that have happened.
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// When a member became complete.
+    pub fn finished(&self, member: u32) -> Option<Mono> {
+        self.members.get(member as usize)?.finished
+    }
+
+    /// When the first node started.
+    pub fn begun(&self) -> Option<Mono> {
+        self.members.iter().skip(1).filter_map(|member| member.begun).min()
+    }
+
+    /// A living member's engine.
+    pub fn engine(&self, member: u32) -> Option<&Engine> {
+        self.members.get(member as usize)?.engine.as_ref()
+    }
+
+    /// Whether a member is alive.
+    pub fn is_alive(&self, member: u32) -> bool {
+        self.members.get(member as usize).is_some_and(|member| member.alive)
+    }
+
+    /// Bytes of units that left a member's link.
+    pub fn sent(&self, member: u32) -> u64 {
+        self.net.sent(member)
+    }
+
+    /// Bytes of units that a member's link took in.
+    pub fn received(&self, member: u32) -> u64 {
+        self.net.received(member)
+    }
+
+    /// The sum of what the living nodes' engines counted.
+    pub fn totals(&self) -> Stats {
+        let mut sum = Stats::default();
+        for stats in self.members.iter().skip(1).filter_map(|member| member.engine.as_ref()).map(Engine::stats) {
+            sum.bytes_from_heads += stats.bytes_from_heads;
+            sum.bytes_from_peers += stats.bytes_from_peers;
+            sum.bytes_duplicate += stats.bytes_duplicate;
+            sum.bytes_offered += stats.bytes_offered;
+            sum.requests += stats.requests;
+            sum.busy += stats.busy;
+            sum.refused += stats.refused;
+            sum.missed += stats.missed;
+            sum.endgame += stats.endgame;
+            sum.superseded += stats.superseded;
+            sum.corrupt += stats.corrupt;
+            sum.served += stats.served;
+            sum.turned_down += stats.turned_down;
+        }
+        sum
+    }
+}
