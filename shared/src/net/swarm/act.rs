@@ -14,7 +14,8 @@ use super::note::{Answer, Note};
 use crate::image::{ChunkTable, verify};
 use crate::limits::HAVE_RANGES_MAX;
 use crate::swarm::{
-    Choice, CloseReason, End, Event, ImageIx, Input, Misdeed, Output, PeerIx, PeerMessage, RefuseReason, ReqId,
+    Choice, CloseReason, End, Event, ImageIx, Input, Misdeed, Output, PeerIx, PeerKind, PeerMessage, RefuseReason,
+    ReqId,
 };
 use crate::wire::PeerFrame;
 
@@ -108,8 +109,9 @@ pub(super) fn misbehaved(driver: &Driver, peer: PeerIx, what: &'static str) {
 }
 
 fn fetch(driver: &mut Driver, req: ReqId, peer: PeerIx, image: ImageIx, choice: Choice) {
-    let link = driver.directory.get(peer).and_then(|known| known.link.as_ref());
-    let (Some(link), Some(held)) = (link, driver.image(image)) else {
+    let known = driver.directory.get(peer);
+    let from_head = known.is_some_and(|known| known.kind == PeerKind::Head);
+    let (Some(link), Some(held)) = (known.and_then(|known| known.link.as_ref()), driver.image(image)) else {
         return driver.later(Input::Ended { req, end: End::PeerGone });
     };
     let fetch = Fetch {
@@ -117,11 +119,12 @@ fn fetch(driver: &mut Driver, req: ReqId, peer: PeerIx, image: ImageIx, choice: 
         connection: link.connection.clone(),
         image: Arc::clone(held),
         choice,
+        from_head,
         notes: driver.notes.clone(),
         budget: Arc::clone(&driver.fetch_budget),
     };
     let (cancel, cancelled) = oneshot::channel();
-    driver.asked.insert(req, Asked { peer, image, cancel: Some(cancel) });
+    driver.asked.insert(req, Asked { image, cancel: Some(cancel) });
     drop(tokio::spawn(fetch.run(cancelled)));
 }
 

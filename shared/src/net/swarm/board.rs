@@ -53,6 +53,20 @@ impl Image {
         self.change(unit, true)
     }
 
+    /// The unit was fetched into the store, from a head or from a peer, and its `len` bytes count for the one that was first.
+    pub(super) fn fetched(&self, unit: u32, len: u64, from_head: bool) {
+        // Held before counted would show an image that is complete and lacks bytes: both under one lock.
+        let mut state = self.state();
+        let State { held, counts } = &mut *state;
+        let fresh = held.get_mut(unit as usize).is_some_and(|held| !core::mem::replace(held, true));
+        counts.held += u32::from(fresh);
+        match (fresh, from_head) {
+            (false, _) => counts.wasted += len,
+            (true, true) => counts.from_heads += len,
+            (true, false) => counts.from_peers += len,
+        }
+    }
+
     /// The unit went bad; says whether it was held.
     pub(super) fn lose(&self, unit: u32) -> bool {
         self.change(unit, false)

@@ -33,7 +33,6 @@ const REVOKED_MAX: usize = 1024;
 /// A request of ours.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub peer: PeerIx,
     pub image: ImageIx,
     pub cancel: Option<oneshot::Sender<()>>,
 }

@@ -31,6 +31,8 @@ pub(super) struct Fetch {
     pub connection: Connection,
     pub image: Arc<Image>,
     pub choice: Choice,
+    /// The peer is a head.
+    pub from_head: bool,
     pub notes: mpsc::Sender<Note>,
     pub budget: Arc<Semaphore>,
 }
@@ -47,8 +49,7 @@ enum Stop {
 
 /// What became of a unit.
 enum Settled {
-    Stored,
-    Duplicate,
+    Verified,
     Corrupt,
     Failed(String),
 }
@@ -56,7 +57,6 @@ enum Settled {
 /// A unit that is being hashed and stored.
 struct Pending {
     unit: u32,
-    len: u32,
     work: JoinHandle<Settled>,
 }
 
@@ -190,23 +190,22 @@ impl Fetch {
     /// Starts to hash and store a unit, off the reactor.
     fn begin(&self, unit: u32, bytes: Bytes, permit: OwnedSemaphorePermit) -> Pending {
         let image = Arc::clone(&self.image);
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let from_head = self.from_head;
         let work = tokio::task::spawn_blocking(move || {
-            let settled = store(&image, unit, bytes);
+            let settled = store(&image, unit, bytes, from_head);
             drop(permit);
             settled
         });
-        Pending { unit, len, work }
+        Pending { unit, work }
     }
 
     /// Waits until a unit is stored, and tells the driver.
-    async fn settle(&self, Pending { unit, len, work }: Pending) -> Result<(), Stop> {
+    async fn settle(&self, Pending { unit, work }: Pending) -> Result<(), Stop> {
         let req = self.req;
         match work.await {
-            Ok(Settled::Stored) => self.tell(Note::Verified { req, unit, len, fresh: true }).await,
-            Ok(Settled::Duplicate) => self.tell(Note::Verified { req, unit, len, fresh: false }).await,
+            Ok(Settled::Verified) => self.tell(Note::Verified { req, unit }).await,
             Ok(Settled::Corrupt) => {
-                self.tell(Note::Corrupt { req, unit, len }).await;
+                self.tell(Note::Corrupt { req, unit }).await;
                 return Err(Stop::Corrupt);
             }
             Ok(Settled::Failed(why)) => return Err(Stop::Store(why)),
@@ -216,23 +215,28 @@ impl Fetch {
     }
 }
 
-/// Hashes a unit and stores it, unless it is there already.
-fn store(image: &Image, unit: u32, bytes: Bytes) -> Settled {
+/// Hashes a unit, stores it unless it is there already, and counts it.
+fn store(image: &Image, unit: u32, bytes: Bytes, from_head: bool) -> Settled {
     let Some(expected) = image.store.geometry().hash(unit) else {
         return Settled::Failed(StoreError::NoUnit { unit }.to_string());
     };
+    let len = bytes.len() as u64;
     // Hashed again if it is wrong: our own memory may have slipped once.
     let Ok(verified) = verify(&expected, bytes.clone()).or_else(|_| verify(&expected, bytes)) else {
+        image.count(|counts| {
+            counts.corrupt += 1;
+            counts.wasted += len;
+        });
         return Settled::Corrupt;
     };
-    if image.holds(unit) {
-        return Settled::Duplicate;
+    if !image.holds(unit)
+        && let Err(error) = image.store.write(unit, &verified)
+    {
+        // It may have come by another way, and the store been sealed, while we hashed.
+        if !matches!(error, StoreError::Sealed { .. }) || !image.holds(unit) {
+            return Settled::Failed(error.to_string());
+        }
     }
-    match image.store.write(unit, &verified) {
-        Ok(()) if image.hold(unit) => Settled::Stored,
-        Ok(()) => Settled::Duplicate,
-        // It came by another way, and the store was sealed, while we hashed.
-        Err(StoreError::Sealed { .. }) if image.holds(unit) => Settled::Duplicate,
-        Err(error) => Settled::Failed(error.to_string()),
-    }
+    image.fetched(unit, len, from_head);
+    Settled::Verified
 }

@@ -13,7 +13,7 @@ use super::link::{CloseCode, Fresh, Link, Ties};
 use super::note::{Answer, LinkId, Note};
 use crate::id::VersionId;
 use crate::limits::HAVE_RANGES_MAX;
-use crate::swarm::{Choice, End, ImageIx, Input, PeerIx, PeerKind, PeerMessage, ReqId, ServeId};
+use crate::swarm::{Choice, End, ImageIx, Input, PeerIx, PeerMessage, ServeId};
 use crate::wire::{ChunkAsk, PeerFrame, Want};
 
 /// Takes one note.
@@ -80,19 +80,8 @@ fn transfer(driver: &mut Driver, note: Note) {
     match note {
         Note::Assigned { req, run } => driver.input(Input::Assigned { req, run }),
         Note::Progress { req } => driver.input(Input::Progress { req }),
-        Note::Verified { req, unit, len, fresh } => {
-            count_verified(driver, req, u64::from(len), fresh);
-            driver.input(Input::Verified { req, unit });
-        }
-        Note::Corrupt { req, unit, len } => {
-            if let Some(image) = driver.asked.get(&req).and_then(|asked| driver.image(asked.image)) {
-                image.count(|counts| {
-                    counts.corrupt += 1;
-                    counts.wasted += u64::from(len);
-                });
-            }
-            driver.input(Input::Corrupt { req, unit });
-        }
+        Note::Verified { req, unit } => driver.input(Input::Verified { req, unit }),
+        Note::Corrupt { req, unit } => driver.input(Input::Corrupt { req, unit }),
         Note::Ended { req, end, lost, failure } => {
             if let Some(asked) = driver.asked.remove(&req)
                 && let Some(image) = driver.image(asked.image)
@@ -109,17 +98,6 @@ fn transfer(driver: &mut Driver, note: Note) {
         }
         _ => {}
     }
-}
-
-fn count_verified(driver: &Driver, req: ReqId, len: u64, fresh: bool) {
-    let Some(asked) = driver.asked.get(&req) else { return };
-    let Some(image) = driver.image(asked.image) else { return };
-    let head = driver.directory.get(asked.peer).is_some_and(|peer| peer.kind == PeerKind::Head);
-    image.count(|counts| match (fresh, head) {
-        (false, _) => counts.wasted += len,
-        (true, true) => counts.from_heads += len,
-        (true, false) => counts.from_peers += len,
-    });
 }
 
 fn up(driver: &mut Driver, fresh: Fresh) {

@@ -38,10 +38,10 @@ pub(super) enum Note {
     Assigned { req: ReqId, run: Run },
     /// Bytes flow.
     Progress { req: ReqId },
-    /// A unit is verified; stored too, unless it was there already (`fresh` is false).
-    Verified { req: ReqId, unit: u32, len: u32, fresh: bool },
+    /// A unit is verified and stored.
+    Verified { req: ReqId, unit: u32 },
     /// A unit is not what it should be.
-    Corrupt { req: ReqId, unit: u32, len: u32 },
+    Corrupt { req: ReqId, unit: u32 },
     /// A request is over; `lost` bytes arrived for nothing.
     Ended { req: ReqId, end: End, lost: u64, failure: Option<String> },
     /// All pages were read: the lengths of the chunks.
