@@ -21,12 +21,12 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// It does not run.
-    #[error("no head answers at {path}: {source}. Start it with `systemctl start wulfpack` or `wulf serve`{hint}")]
+    #[error("no head answers at {path}: {why}. Start it with `systemctl start wulfpack` or `wulf serve`{hint}")]
     NotRunning {
         /// Where it was looked for.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        why: io::Error,
         /// What else may help.
         hint: &'static str,
     },
@@ -62,10 +62,10 @@ impl AdminClient {
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| {
-            let denied = source.kind() == io::ErrorKind::PermissionDenied;
+        let stream = UnixStream::connect(&self.socket).await.map_err(|why| {
+            let denied = why.kind() == io::ErrorKind::PermissionDenied;
             let hint = if denied { "; if it runs, only root and its own user may ask it" } else { "" };
-            ClientError::NotRunning { path: self.socket.clone(), source, hint }
+            ClientError::NotRunning { path: self.socket.clone(), why, hint }
         })?;
         let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;

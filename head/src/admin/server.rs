@@ -28,8 +28,9 @@ use wulfpack_shared::net::clock::ClusterClock;
 use super::api::{
     DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
-use crate::fleet::{BootReport, EventRecord, FleetHandle, LogLine, NodeStatus};
-use crate::join::{Registry, TokenMaker};
+use crate::fleet::{BootRecord, BootReport, EventRecord, Fleet, FleetHandle, LogLine, NodeStatus};
+use crate::join::{Images, Registry, TokenMaker};
+use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
 
 /// Longest that a request waits for a change.
@@ -58,6 +59,8 @@ pub struct AdminServices {
     pub store: Arc<dyn Store>,
     /// The registry.
     pub registry: Arc<dyn Registry>,
+    /// Image versions.
+    pub images: Arc<dyn Images>,
     /// Makes tickets.
     pub tokens: TokenMaker,
     /// The head's time.
@@ -203,20 +206,25 @@ struct Nodes {
     boots: Option<usize>,
 }
 
+impl Nodes {
+    /// Whether a node is asked for.
+    fn filter(&self) -> Result<impl Fn(&NodeName) -> bool, Failed> {
+        let list = self.nodes.as_deref();
+        let names = list.map(|list| list.split(',').map(str::parse).collect::<Result<BTreeSet<NodeName>, _>>());
+        let names = names.transpose().map_err(wrong)?;
+        Ok(move |name: &NodeName| names.as_ref().is_none_or(|names| names.contains(name)))
+    }
+
+    /// The boots that are asked for, by node, the last one first.
+    fn select<'a>(&self, fleet: &'a Fleet, wanted: impl Fn(&NodeName) -> bool) -> Vec<&'a BootRecord> {
+        let names = fleet.latest().map(|boot| &boot.node).filter(|name| wanted(name));
+        names.flat_map(|name| fleet.of(name).rev().take(self.boots.unwrap_or(1))).collect()
+    }
+}
+
 async fn report(State(services): State<AdminServices>, Query(query): Query<Nodes>) -> Result<Json<BootReport>, Failed> {
-    let names =
-        query.nodes.as_deref().map(|list| list.split(',').map(str::parse).collect::<Result<BTreeSet<NodeName>, _>>());
-    let names = names.transpose().map_err(wrong)?;
-    let images = services.facts.status().images;
-    let report = services.fleet.look(|fleet| {
-        let named = fleet
-            .latest()
-            .map(|boot| &boot.node)
-            .filter(|name| names.as_ref().is_none_or(|names| names.contains(name)));
-        let boots = named.flat_map(|name| fleet.of(name).rev().take(query.boots.unwrap_or(1)));
-        BootReport::of(boots, images)
-    });
-    Ok(Json(report))
+    let (wanted, images) = (query.filter()?, services.facts.status().images);
+    Ok(Json(services.fleet.look(|fleet| BootReport::of(query.select(fleet, wanted), images))))
 }
 
 #[derive(Deserialize)]
@@ -272,6 +280,10 @@ async fn ticket(
             (services.tokens.for_ticket(node.clone(), life, now).map_err(wrong)?, format!("node {node}"))
         }
         TicketFor::Anonymous { image, count } => {
+            let images = Arc::clone(&services.images);
+            let asked = ImageRef { name: image.clone(), version: None };
+            let found = tokio::task::spawn_blocking(move || images.header(&asked).map(drop)).await;
+            found.map_err(wrong)?.map_err(|why| Failed(StatusCode::NOT_FOUND, why))?;
             let whom = format!("{count} hosts, image {image}");
             (services.tokens.anonymous(image, count, life, now).map_err(wrong)?, whom)
         }

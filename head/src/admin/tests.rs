@@ -1,15 +1,16 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use wulfpack_shared::id::{BootId, PublicKey, VersionId};
-use wulfpack_shared::identity::{Ticket, TokenKey, TokenSubject};
+use wulfpack_shared::id::{BootId, Hash, PublicKey, VersionId};
+use wulfpack_shared::identity::{SecretKey, Ticket, TokenKey, TokenSubject};
+use wulfpack_shared::image::{Compression, Header, Part, SignedHeader};
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::time::UnixTime;
 
 use super::*;
 use crate::fleet::{BootReport, FleetHandle, Input, Joined, LogLine};
-use crate::join::{Registry, TokenMaker};
-use crate::registry::Snapshot;
+use crate::join::{Images, Registry, TokenMaker};
+use crate::registry::{ImageRef, Snapshot};
 use crate::store::{RedbStore, Store};
 
 #[derive(Debug)]
@@ -31,6 +32,16 @@ impl HeadFacts for Empty {
     }
     fn override_dhcp(&self, _: bool) -> Result<(), String> {
         Err("DHCP is off".into())
+    }
+}
+
+impl Images for Empty {
+    fn header(&self, image: &ImageRef) -> Result<SignedHeader, String> {
+        let part = Part { hash: Hash([1; 32]), len: 100 };
+        let (name, pages) = (image.name.clone(), vec![Hash([2; 32])]);
+        let header = Header::new(name, part, Compression::Zstd, 1000, 1, pages, vec![], "test".into());
+        let signed = SignedHeader::sign(&header, &SecretKey::from_seed([1; 32])).unwrap();
+        if image.name.as_str() == "debian" { Ok(signed) } else { Err(format!("there is no image {}", image.name)) }
     }
 }
 
@@ -57,6 +68,7 @@ fn bench() -> Bench {
         fleet,
         store,
         registry: Arc::new(Empty),
+        images: Arc::new(Empty),
         tokens: TokenMaker::new(TokenKey::new([5; 32])),
         clock,
         cluster: PublicKey([2; 32]),
@@ -116,6 +128,10 @@ async fn refusals_say_why() {
     let unknown = TicketRequest { subject: TicketFor::Node("n9".parse().unwrap()), life_s: 60 };
     let error = bench.client.post::<TicketAnswer>("/v1/ticket", &unknown).await.unwrap_err();
     assert_eq!(error.to_string(), "there is no node n9");
+    let subject = TicketFor::Anonymous { image: "rocky".parse().unwrap(), count: 1 };
+    let error =
+        bench.client.post::<TicketAnswer>("/v1/ticket", &TicketRequest { subject, life_s: 60 }).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no image rocky");
     let error = bench.client.post::<DhcpOverride>("/v1/dhcp/override", &DhcpOverride { on: true }).await.unwrap_err();
     assert_eq!(error.to_string(), "DHCP is off");
     let error = bench.client.get::<Vec<LogLine>>("/v1/log/n1").await.unwrap_err();

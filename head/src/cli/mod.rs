@@ -3,6 +3,7 @@
 //! * `root`: the whole command line; parses, sets up logging, dispatches, turns errors into exit codes.
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
+//! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots.
 //! * `render`: tables, JSON and YAML on standard output.
 
 mod change;
@@ -11,16 +12,29 @@ mod context;
 mod entry;
 mod image;
 mod init;
+mod key;
+mod log;
 mod node;
 mod profile;
 mod render;
+mod report;
 mod root;
+mod running;
+mod serve;
+mod status;
+mod ticket;
 
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use image::ImageCommand;
 pub use init::InitCommand;
+pub use key::KeyCommand;
+pub use log::LogArgs;
 pub use node::NodeCommand;
 pub use profile::ProfileCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
+pub use report::BootCommand;
 pub use root::{Wulf, main};
+pub use serve::serve;
+pub use status::StatusArgs;
+pub use ticket::TicketCommand;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::change::{ChangeFlags, no_such, nodes_file, save};
 use super::entry::EntryFlags;
-use super::{Cell, Context, Table, print};
+use super::{Cell, Context, LogArgs, StatusArgs, Table, print};
 use crate::exit::{Ended, Exit};
 use crate::registry::{Defaults, Editor, Entry, Node, Registry, Snapshot, expand, flatten};
 
@@ -32,6 +32,10 @@ pub enum NodeCommand {
     },
     /// Remove nodes from the registry.
     Delete(DeleteArgs),
+    /// Where the boots of nodes stand.
+    Status(StatusArgs),
+    /// What a node's agent and console said during a boot.
+    Log(LogArgs),
 }
 
 /// Arguments of `wulf node add`.
@@ -80,6 +84,8 @@ impl NodeCommand {
             Self::List { names } => list(context, &select(context, &names)?),
             Self::Show { names } => show(context, &select(context, &names)?),
             Self::Delete(args) => delete(context, &args),
+            Self::Status(args) => args.run(context),
+            Self::Log(args) => args.run(context),
         }
     }
 }

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use super::{ConfigCommand, Context, ImageCommand, InitCommand, NodeCommand, ProfileCommand, note, write_out};
+use super::{
+    BootCommand, ConfigCommand, Context, ImageCommand, InitCommand, KeyCommand, NodeCommand, ProfileCommand,
+    TicketCommand, note, serve, write_out,
+};
 use crate::exit::{Ended, Exit};
 
 /// Boots clusters whose nodes fetch their image from each other.
@@ -25,6 +28,15 @@ pub struct Wulf {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(InitCommand),
+    /// Run the head: boot services, control plane, swarm. In the foreground, as systemd wants it.
+    Serve,
+    /// What became of the nodes' boots.
+    #[command(subcommand)]
+    Boot(BootCommand),
+    Ticket(TicketCommand),
+    /// The keys of cluster and head.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Manage nodes.
     #[command(subcommand)]
     Node(NodeCommand),
@@ -50,6 +62,10 @@ impl Wulf {
         let context = &self.context;
         match self.command {
             Command::Init(command) => command.run(context),
+            Command::Serve => serve(context),
+            Command::Boot(command) => command.run(context),
+            Command::Ticket(command) => command.run(context),
+            Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),
             Command::Profile(command) => command.run(context),
             Command::Config(command) => command.run(context),
@@ -66,6 +82,7 @@ impl Wulf {
     /// What is logged without `WULFPACK_LOG`: a service speaks of what an operator cares for, a command only of trouble.
     const fn log_default(&self) -> &'static str {
         match self.verbose {
+            0 if matches!(self.command, Command::Serve) => "info",
             0 => "warn",
             1 => "info,wulfpack_head=debug,wulfpack_shared=debug",
             _ => "debug,wulfpack_head=trace,wulfpack_shared=trace",

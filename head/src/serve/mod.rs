@@ -12,5 +12,7 @@ mod run;
 mod seed;
 mod services;
 mod sources;
+#[cfg(test)]
+mod tests;
 
 pub use run::serve;

@@ -73,6 +73,7 @@ impl Services {
             fleet: core.fleet.clone(),
             store: Arc::clone(&core.store),
             registry: Arc::clone(&core.registry) as _,
+            images: Arc::new(core.catalogue.clone()),
             tokens: core.tokens.clone(),
             clock: core.clock.clone(),
             cluster: core.keys.cluster.public(),

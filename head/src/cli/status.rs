@@ -1,0 +1,243 @@
+//! `wulf node status`: where the boots of nodes stand, once or as it changes.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+
+use clap::Args;
+use indicatif::HumanBytes;
+use wulfpack_shared::time::UnixTime;
+
+use super::log::printable;
+use super::report::state_cell;
+use super::running::{ask, nodes_query};
+use super::{Cell, Context, OutputFormat, Style, Table, note, print, print_table, write_out};
+use crate::admin::{AdminClient, Status};
+use crate::exit::{Ended, Exit};
+use crate::fleet::NodeStatus;
+
+/// Arguments of `wulf node status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Nodes such as n1 or n[1-4]; all if none are named.
+    names: Vec<String>,
+    /// Go on and show changes: in place on a terminal, else one line for each.
+    #[arg(long, short)]
+    watch: bool,
+}
+
+impl StatusArgs {
+    /// Runs it.
+    pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
+        let wanted: Option<BTreeSet<String>> =
+            nodes_query(&self.names)?.map(|names| names.split(',').map(str::to_owned).collect());
+        ask(context, async |client| match self.watch {
+            false => once(context, &client, wanted.as_ref()).await,
+            true => watch(&client, wanted.as_ref()).await,
+        })?;
+        Ok(Exit::Ok.into())
+    }
+}
+
+fn keep(status: &mut Status, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+    if let Some(wanted) = wanted {
+        status.nodes.retain(|node| wanted.contains(node.name.as_str()));
+        let found: BTreeSet<_> = status.nodes.iter().map(|node| node.name.to_string()).collect();
+        let missing: Vec<_> = wanted.difference(&found).cloned().collect();
+        if !missing.is_empty() {
+            let text = format!("not in the registry: {}", missing.join(", "));
+            return Err(Ended::new(Exit::NothingMatched, text).into());
+        }
+    }
+    Ok(())
+}
+
+async fn once(context: &Context, client: &AdminClient, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+    let mut status: Status = client.get("/v1/status").await?;
+    keep(&mut status, wanted)?;
+    match context.output {
+        OutputFormat::Table => {
+            print_table(&table(&status))?;
+            troubles(&status).iter().for_each(|trouble| note(trouble));
+            Ok(())
+        }
+        _ => print(context, &status, Table::pairs),
+    }
+}
+
+async fn watch(client: &AdminClient, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+    let terminal = io::stdout().is_terminal();
+    let mut last: Option<Status> = None;
+    loop {
+        let path =
+            last.as_ref().map_or_else(|| "/v1/status".into(), |last| format!("/v1/status?since={}", last.version));
+        let mut status: Status = client.get(&path).await?;
+        keep(&mut status, wanted)?;
+        if terminal {
+            write_out(&screen(&status, terminal_rows()))?;
+        } else {
+            write_out(&changes(last.as_ref(), &status))?;
+        }
+        last = Some(status);
+    }
+}
+
+/// The whole table from the upper left corner; each line clears what stood there (ECMA-48, section 8.3.41).
+fn screen(status: &Status, rows: usize) -> String {
+    let mut text = String::from("\x1b[H");
+    let body = table(status).render(true);
+    let lines: Vec<&str> = body.lines().collect();
+    let room = rows.saturating_sub(2);
+    for line in lines.iter().take(room) {
+        _ = write!(text, "{line}\x1b[K\r\n");
+    }
+    if lines.len() > room {
+        _ = write!(text, "… {} more\x1b[K", lines.len() - room);
+    } else {
+        let ready = status.nodes.iter().filter(|node| node.ready_s.is_some()).count();
+        _ = write!(text, "{ready} of {} ready at {}\x1b[K", status.nodes.len(), status.now);
+    }
+    text.push_str("\x1b[J");
+    text
+}
+
+/// Lines of the terminal.
+fn terminal_rows() -> usize {
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(24, |size| usize::from(size.ws_row).max(4))
+}
+
+/// One line for each node whose state or phase has changed.
+fn changes(last: Option<&Status>, now: &Status) -> String {
+    let key = |node: &NodeStatus| (node.state, node.phase, node.message.clone());
+    let mut text = String::new();
+    for node in &now.nodes {
+        let before = last.and_then(|last| last.nodes.iter().find(|old| old.name == node.name));
+        if node.state.is_some() && before.map(key) != Some(key(node)) {
+            let state = node.state.map_or_else(String::new, |state| format!("{state:?}").to_lowercase());
+            let phase = node.phase.map_or_else(String::new, |phase| format!(" {phase}"));
+            let message = node.message.as_ref().map_or_else(String::new, |message| format!(": {}", printable(message)));
+            _ = writeln!(text, "{} {} {state}{phase}{message}", now.now, node.name);
+        }
+    }
+    text
+}
+
+fn table(status: &Status) -> Table {
+    let mut table = Table::new([
+        "node",
+        "state",
+        "phase",
+        "since",
+        "heard",
+        "image",
+        "held",
+        "from head",
+        "from peers",
+        "address",
+        "",
+    ]);
+    for node in &status.nodes {
+        let ago = |at: Option<UnixTime>| Cell::or_dash(at.map(|at| format!("{} ago", span(status.now, at))));
+        let bytes = |bytes: u64| Cell::or_dash((node.total > 0).then(|| HumanBytes(bytes).to_string()));
+        let held = (node.total > 0).then(|| format!("{}%", u64::from(node.held) * 100 / u64::from(node.total)));
+        table.row([
+            node.name.as_str().into(),
+            state_cell(node.state),
+            Cell::or_dash(node.phase),
+            ago(node.started),
+            ago(node.heard),
+            Cell::or_dash(node.image.map(|image| format!("{image:.12}"))).style(Style::Dim),
+            Cell::or_dash(held),
+            bytes(node.bytes_from_head),
+            bytes(node.bytes_from_peers),
+            Cell::or_dash(node.addr),
+            Cell::new(node.message.as_deref().unwrap_or_default()),
+        ]);
+    }
+    table
+}
+
+/// What is wrong with the head itself.
+fn troubles(status: &Status) -> Vec<String> {
+    let mut troubles = vec![];
+    if let Some(error) = &status.head.registry_error {
+        troubles.push(format!("the registry's file is not used as it is: {error}"));
+    }
+    if let Some(dhcp) = status.head.services.get("dhcp").filter(|dhcp| dhcp.contains("withheld")) {
+        troubles.push(format!("dhcp {dhcp}"));
+    }
+    if !status.unknown.is_empty() {
+        let macs: Vec<_> = status.unknown.iter().take(5).map(|machine| machine.mac.to_string()).collect();
+        let more = status.unknown.len().saturating_sub(5);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        troubles.push(format!("machines that are no nodes asked: {}{more}", macs.join(", ")));
+    }
+    troubles
+}
+
+/// A distance in time, in its largest unit.
+fn span(now: UnixTime, at: UnixTime) -> String {
+    match now.distance(at).as_secs() {
+        secs @ 0..120 => format!("{secs} s"),
+        secs @ 120..7200 => format!("{} min", secs / 60),
+        secs @ 7200..172_800 => format!("{} h", secs / 3600),
+        secs => format!("{} d", secs / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wulfpack_shared::id::PublicKey;
+    use wulfpack_shared::wire::Phase;
+
+    use super::*;
+    use crate::admin::HeadStatus;
+    use crate::fleet::BootState;
+
+    fn status(phase: Phase) -> Status {
+        let mut node = NodeStatus::unseen("n1".parse().unwrap());
+        (node.state, node.phase) = (Some(BootState::Booting), Some(phase));
+        (node.held, node.total, node.started) = (1, 4, Some(UnixTime::from_secs(940)));
+        let head = HeadStatus {
+            version: "0".into(),
+            cluster: "c".into(),
+            started: UnixTime(0),
+            key: PublicKey::default(),
+            cluster_key: PublicKey::default(),
+            services: std::collections::BTreeMap::new(),
+            registry_error: None,
+            members: 0,
+            images: vec![],
+        };
+        let nodes = vec![node, NodeStatus::unseen("n2".parse().unwrap())];
+        Status { version: 1, now: UnixTime::from_secs(1000), head, nodes, unknown: vec![] }
+    }
+
+    #[test]
+    fn without_a_terminal_each_change_is_a_line() {
+        let (first, next) = (status(Phase::Fetch), status(Phase::Mount));
+        assert_eq!(changes(None, &first), "1970-01-01T00:16:40Z n1 booting fetch\n");
+        assert_eq!(changes(Some(&first), &first), "");
+        assert_eq!(changes(Some(&first), &next), "1970-01-01T00:16:40Z n1 booting mount\n");
+    }
+
+    #[test]
+    fn the_table_shows_progress_and_what_was_never_seen() {
+        let text = table(&status(Phase::Fetch)).render(false);
+        let cells =
+            |line: usize| text.lines().nth(line).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(cells(1)[..8], ["n1", "booting", "fetch", "60", "s", "ago", "-", "-"]);
+        assert!(cells(1).contains(&"25%".to_owned()), "{text}");
+        assert_eq!(cells(2)[..3], ["n2", "-", "-"]);
+    }
+
+    #[test]
+    fn the_screen_never_scrolls() {
+        let mut status = status(Phase::Fetch);
+        status.nodes = vec![status.nodes[0].clone(); 100];
+        let text = screen(&status, 10);
+        assert_eq!(text.matches('\n').count(), 8);
+        assert!(text.contains("93 more"), "{text}");
+    }
+}

@@ -1,0 +1,175 @@
+//! A whole head on an address of its own, and real agents that fetch from it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Parser;
+use wulfpack_agent::fetch::{self, FetchArgs};
+
+use super::core::{Core, Opened};
+use super::places::Places;
+use super::services::Services;
+use crate::admin::{AdminClient, Status, TicketAnswer, TicketFor, TicketRequest};
+use crate::config::{Config, InterfaceConfig, KeyRole, Keys, Paths, create_dir, create_key};
+use crate::image::{BuildSettings, Library, Silent};
+use crate::registry::INITIAL_YAML;
+use crate::store::RedbStore;
+
+/// What the user types.
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: FetchArgs,
+}
+
+/// A head below a directory, on a loopback address that no other test has.
+struct Head {
+    core: Arc<Core>,
+    services: Services,
+    client: AdminClient,
+    dir: tempfile::TempDir,
+}
+
+/// Configuration, keys and an empty registry, as `wulf init` makes them.
+fn set_up(root: &Path, last: u8) -> Config {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = IpAddr::V4(Ipv4Addr::new(127, high | 1, low, last));
+    let interface = InterfaceConfig { dhcp: false, addresses: vec![address], ..InterfaceConfig::default() };
+    let mut config = Config { paths: Paths::below(root), ..Config::default() };
+    config.interfaces.insert("lo".into(), Some(interface));
+    for dir in [&config.paths.etc, &config.paths.state, &config.paths.keys()] {
+        create_dir(dir, 0o700).unwrap();
+    }
+    create_key(&config.paths.cluster_key(), KeyRole::Cluster).unwrap();
+    create_key(&config.paths.head_key(), KeyRole::Head).unwrap();
+    create_key(&config.paths.ssh_key(), KeyRole::Ssh).unwrap();
+    fs::write(config.paths.nodes_file(), INITIAL_YAML).unwrap();
+    config
+}
+
+/// A tree that is an image: a kernel with everything built in, and some content.
+fn tree(root: &Path, content: &[u8]) {
+    let modules = root.join("lib/modules/6.1.0-test");
+    fs::create_dir_all(&modules).unwrap();
+    fs::create_dir_all(root.join("sbin")).unwrap();
+    let config = "CONFIG_BLK_DEV_LOOP=y\nCONFIG_SQUASHFS=y\nCONFIG_SQUASHFS_XATTR=y\nCONFIG_SQUASHFS_ZLIB=y\nCONFIG_OVERLAY_FS=y\nCONFIG_RD_GZIP=y\n";
+    fs::write(modules.join("config"), config).unwrap();
+    fs::write(modules.join("vmlinuz"), "kernel").unwrap();
+    // One module that nothing asks for: depmod leaves no empty index.
+    fs::write(modules.join("modules.dep"), "kernel/spare.ko:\n").unwrap();
+    for index in ["modules.alias", "modules.softdep", "modules.builtin", "modules.order"] {
+        fs::write(modules.join(index), "").unwrap();
+    }
+    fs::write(root.join("sbin/init"), "init").unwrap();
+    fs::write(root.join("content"), content).unwrap();
+}
+
+/// Bytes that do not compress.
+fn noise(len: usize, seed: u8) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new_derive_key("noise").update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+fn build(config: &Config, content: &[u8]) {
+    let library = Library::open(config.paths.images()).unwrap();
+    let name = "small".parse().unwrap();
+    tree(&library.rootfs(&name), content);
+    let keys = Keys::load(&config.paths).unwrap();
+    library.build(&name, &BuildSettings::default(), &keys.cluster, &Silent).unwrap();
+}
+
+async fn start(dir: tempfile::TempDir, config: Config) -> Head {
+    let keys = Keys::load(&config.paths).unwrap();
+    let places = Places::of(&config).unwrap();
+    let store = Arc::new(RedbStore::open(&config.paths.store()).unwrap());
+    let library = Arc::new(Library::open(config.paths.images()).unwrap());
+    let client = AdminClient::new(&config.paths.admin_socket());
+    let (core, streams) = Core::open(Opened { config, keys, places, store, library }).await.unwrap();
+    let core = Arc::new(core);
+    let services = Services::start(&core, streams).await.unwrap();
+    Head { core, services, client, dir }
+}
+
+impl Head {
+    async fn ticket(&self, count: u32) -> TicketAnswer {
+        let subject = TicketFor::Anonymous { image: "small".parse().unwrap(), count };
+        self.client.post("/v1/ticket", &TicketRequest { subject, life_s: 600 }).await.unwrap()
+    }
+
+    /// Fetches into a file of this name.
+    async fn fetch(&self, ticket: &TicketAnswer, name: &str) -> anyhow::Result<Vec<u8>> {
+        let (path, out) = (self.dir.path().join(format!("{name}.ticket")), self.dir.path().join(name));
+        fs::write(&path, &ticket.ticket).unwrap();
+        let address = self.core.places.addresses[0].0;
+        let listen = format!("{address}:0");
+        let line = ["fetch", "--listen", &listen, "--ticket"].map(OsString::from);
+        let line = line.into_iter().chain([path.into(), "--out".into(), out.clone().into()]);
+        fetch::run(Line::parse_from(line).args).await?;
+        Ok(fs::read(out)?)
+    }
+
+    async fn status(&self) -> Status {
+        self.client.get("/v1/status").await.unwrap()
+    }
+
+    fn blob(&self) -> Vec<u8> {
+        let version = self.core.catalogue.0.active(&"small".parse().unwrap()).unwrap();
+        fs::read(version.blob()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_with_tickets_fetch_what_was_built_and_others_get_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), 1);
+    build(&config, &noise(3_000_000, 1));
+    let head = start(dir, config).await;
+
+    let ticket = head.ticket(1).await;
+    assert!(head.fetch(&ticket, "first").await.unwrap() == head.blob(), "byte for byte");
+    // The last chunk may be with the host before the head has counted it.
+    let mut egress = head.status().await.head.images;
+    for _ in 0..1000 {
+        if egress[0].sent >= egress[0].bytes {
+            break;
+        }
+        egress = head.status().await.head.images;
+    }
+    assert!(egress.len() == 1 && egress[0].sent >= egress[0].bytes, "{egress:?}");
+
+    let refused = head.fetch(&ticket, "second").await.unwrap_err();
+    assert!(format!("{refused:#}").contains("all 1 places"), "{refused:#}");
+
+    // Built while the head runs: seeded and handed out without a restart.
+    let before = head.blob();
+    build(&head.core.config, &noise(3_000_000, 2));
+    head.core.seeds.look().await;
+    let ticket = head.ticket(1).await;
+    let fetched = head.fetch(&ticket, "third").await.unwrap();
+    assert!(fetched == head.blob() && fetched != before);
+    assert_eq!(head.status().await.head.images.len(), 2);
+    head.services.control.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_cannot_have_its_port_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), 2);
+    let head = start(dir, config).await;
+    let other = tempfile::tempdir().unwrap();
+    let config = set_up(other.path(), 2);
+    let opened = Opened {
+        keys: Keys::load(&config.paths).unwrap(),
+        places: Places::of(&config).unwrap(),
+        store: Arc::new(RedbStore::open(&config.paths.store()).unwrap()),
+        library: Arc::new(Library::open(config.paths.images()).unwrap()),
+        config,
+    };
+    let error = Core::open(opened).await.unwrap_err();
+    assert!(format!("{error:#}").starts_with("the swarm"), "{error:#}");
+    head.services.control.shutdown().await;
+}
