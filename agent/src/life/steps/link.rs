@@ -49,6 +49,9 @@ pub(super) async fn link(context: &Arc<Context>) -> Result<(), StepError> {
     let interface = links.prepare(&found, args.device.as_deref(), args.mtu).await.map_err(StepError::again)?;
     links.up(&interface).await.map_err(StepError::again)?;
     links.wait_carrier(&interface, CARRIER, &tell).await.map_err(StepError::again)?;
+    // As it is now: the watch below must not take the time before the carrier came for a loss.
+    let now = links.interface(interface.index).await.map_err(StepError::again)?;
+    let interface = now.context("the boot interface has disappeared")?;
     let (address, client) = match args.address {
         Some(address) => (address, None),
         None => leased(context, &links, &interface, client).await?,
