@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod http;
 pub mod image;
 pub mod join;
+pub mod ndp;
 pub mod overlay;
 pub mod registry;
 pub mod serve;

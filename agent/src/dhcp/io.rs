@@ -38,7 +38,7 @@ pub enum DhcpError {
     },
     /// No random seed.
     #[error("cannot seed the DHCP client: {0}")]
-    Seed(getrandom::Error),
+    Seed(rustix::io::Errno),
     /// The lease file.
     #[error("cannot {what} the lease file {path}: {source}")]
     File {
@@ -84,7 +84,8 @@ impl DhcpClient {
         let failed = |source| DhcpError::Socket { interface: interface.to_owned(), source };
         let socket = socket(interface).map_err(failed)?;
         let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(DhcpError::Seed)?;
+        // For pauses and transaction numbers: not worth a wait for the kernel's random numbers.
+        rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::INSECURE).map_err(DhcpError::Seed)?;
         let (tell, lease) = watch::channel(None);
         let task = tokio::spawn(run(socket, Client::new(id, ChaCha8Rng::from_seed(seed)), tell));
         Ok(Self { lease, task })

@@ -1,34 +1,36 @@
 //! The file that is being filled, checked as a whole, and named at last.
 
 use std::fs::{self, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use rustix::fs::{FlockOperation, flock};
 use wulfpack_shared::id::Hash;
+use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::{Header, Run, SignedHeader};
-use wulfpack_shared::net::store::FetchStore;
+use wulfpack_shared::net::store::{BLOB_FILE, FetchStore};
 
 use super::Exit;
 
-/// An image on its way to a file.
+/// The member's key lies here until the image is complete: a token counts for the first key that shows it, so that the
+/// command that goes on must show the same one.
+const KEY_FILE: &str = "key";
+
+/// The hidden directory beside the file that is wanted, locked.
 #[derive(Debug)]
-pub(super) struct Arriving {
-    pub store: Arc<FetchStore>,
-    /// Units that an interrupted fetch had stored already.
-    pub held: Vec<Run>,
-    /// Locked: two commands that fill the same files would undo each other's work.
+pub(super) struct Place {
+    /// Two commands that fill the same files would undo each other's work.
     _lock: File,
     dir: PathBuf,
     out: PathBuf,
-    header: Header,
 }
 
-impl Arriving {
-    /// Goes on with what an interrupted fetch of the same version left beside `out`, or begins anew.
-    pub(super) fn begin(out: &Path, signed: &SignedHeader, header: &Header) -> anyhow::Result<Self> {
+impl Place {
+    /// Makes the directory beside `out`, or takes the one that an interrupted fetch left.
+    pub(super) fn claim(out: &Path) -> anyhow::Result<Self> {
         let name = out.file_name().ok_or_else(|| Exit::Usage.because("--out names no file"))?;
         if out.is_dir() {
             return Err(Exit::Usage.because(format!("--out {} is a directory; name a file in it", out.display())));
@@ -47,14 +49,60 @@ impl Arriving {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Err(Exit::Failed.because(format!("another command is fetching to {}", out.display())));
         }
-        let (store, held) = match FetchStore::reopen(&dir, signed, header.clone()) {
+        Ok(Self { _lock: lock, dir, out: out.to_owned() })
+    }
+
+    /// The key of this fetch: the one that an interrupted command used, or a fresh one.
+    pub(super) fn key(&self) -> anyhow::Result<SecretKey> {
+        let path = self.dir.join(KEY_FILE);
+        let kept = fs::read(&path).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        if let Some(seed) = kept {
+            return Ok(SecretKey::from_seed(seed));
+        }
+        let key = SecretKey::generate()
+            .map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
+        let write = || -> std::io::Result<()> {
+            let temporary = path.with_extension("new");
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&*key.seed())?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(key)
+    }
+
+    /// Gives up a place that holds nothing yet: a command that was turned down leaves no trace.
+    pub(super) fn abandon(self) {
+        let untouched = !self.dir.join(BLOB_FILE).exists();
+        if untouched && let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::debug!(%error, dir = %self.dir.display(), "left behind");
+        }
+    }
+}
+
+/// An image on its way to a file.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    pub store: Arc<FetchStore>,
+    /// Units that an interrupted fetch had stored already.
+    pub held: Vec<Run>,
+    place: Place,
+    header: Header,
+}
+
+impl Arriving {
+    /// Goes on with what an interrupted fetch of the same version left, or begins anew.
+    pub(super) fn begin(place: Place, signed: &SignedHeader, header: &Header) -> anyhow::Result<Self> {
+        let dir = &place.dir;
+        let (store, held) = match FetchStore::reopen(dir, signed, header.clone()) {
             Ok(reopened) => reopened,
             Err(why) => {
                 tracing::debug!(%why, "nothing to go on with");
-                (FetchStore::create(&dir, signed, header.clone())?, vec![])
+                (FetchStore::create(dir, signed, header.clone())?, vec![])
             }
         };
-        Ok(Self { store: Arc::new(store), held, _lock: lock, dir, out: out.to_owned(), header: header.clone() })
+        Ok(Self { store: Arc::new(store), held, place, header: header.clone() })
     }
 
     /// Hashes the whole blob and gives it its name. The store goes on serving from it.
@@ -66,14 +114,15 @@ impl Arriving {
             let why = format!("the image has the hash {found:.16}, its manifest says {expected:.16}");
             return Err(Exit::Untrusted.because(why));
         }
-        fs::rename(path, &self.out).with_context(|| format!("cannot name the image {}", self.out.display()))?;
-        let parent = self.out.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let Place { dir, out, .. } = &self.place;
+        fs::rename(path, out).with_context(|| format!("cannot name the image {}", out.display()))?;
+        let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))
             .and_then(|dir| dir.sync_all())
             .context("cannot flush the directory")?;
         // The lock goes with the directory; whoever comes next makes a new one.
-        if let Err(error) = fs::remove_dir_all(&self.dir) {
-            tracing::warn!(%error, dir = %self.dir.display(), "the directory of the fetch is left behind");
+        if let Err(error) = fs::remove_dir_all(dir) {
+            tracing::warn!(%error, dir = %dir.display(), "the directory of the fetch is left behind");
         }
         Ok(())
     }

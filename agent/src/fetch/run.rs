@@ -10,13 +10,13 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use wulfpack_shared::id::BootId;
-use wulfpack_shared::identity::{SecretKey, Ticket};
+use wulfpack_shared::identity::Ticket;
 use wulfpack_shared::image::Header;
 use wulfpack_shared::net::endpoint::DataSocket;
 use wulfpack_shared::net::store::{FetchStore, UnitStore as _};
-use wulfpack_shared::wire::{DataAddrs, JoinPurpose, Phase, RefusalReason, ReportKind};
+use wulfpack_shared::wire::{DataAddrs, JoinPurpose, Phase, RefusalReason, ReportKind, SwarmSummary};
 
-use super::file::Arriving;
+use super::file::{Arriving, Place};
 use super::progress::{Progress, say};
 use super::report::{Outcome, secs};
 use super::{Exit, FetchArgs, link_towards};
@@ -99,10 +99,15 @@ struct Fetching {
 
 /// From the ticket to a swarm that fetches.
 async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, started: Instant) -> Result<Fetching> {
-    let random = |error: getrandom::Error| anyhow::anyhow!("the kernel gives no random numbers: {error}");
-    let key = SecretKey::generate().map_err(random)?;
+    let out = args.out.clone();
+    let (place, key) = tokio::task::spawn_blocking(move || {
+        let place = Place::claim(&out)?;
+        let key = place.key()?;
+        anyhow::Ok((place, key))
+    })
+    .await??;
     let mut boot = BootId::default();
-    getrandom::fill(&mut boot.0).map_err(random)?;
+    getrandom::fill(&mut boot.0).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
     // Bound first: a port that is taken must not cost a redeemed ticket, and port 0 becomes a number.
     let socket = DataSocket::bind(listen, None)?;
     let local = socket.local_addr();
@@ -118,7 +123,15 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
         data: data.clone(),
         clock_offset_ms: 0,
     };
-    let joined = join_patiently(&order).await?;
+    let joined = match join_patiently(&order).await {
+        Ok(joined) => joined,
+        Err(error) => {
+            if matches!(error, JoinError::Refused(_)) {
+                place.abandon();
+            }
+            return Err(error.into());
+        }
+    };
     let join_s = secs(started.elapsed());
     let link = ticket.heads.first().map(|head| link_towards(head.control)).unwrap_or_default();
     let (swarm, swarm_events) = start_swarm_on(&joined.identity, vec![socket], link.mtu, link.speed, &joined.header)?;
@@ -132,10 +145,11 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
         reporter: Reporter::new(Queue::new(boot, 1)),
         data,
         live: Arc::new(Mutex::new(Live { certificate: answer.certificate, peers: answer.peers.clone() })),
+        counted: SwarmSummary::default(),
     };
     member.reporter.tell(ReportKind::Reached(Phase::Join));
-    let (out, signed, parts) = (args.out.clone(), answer.image, header.clone());
-    let arriving = tokio::task::spawn_blocking(move || Arriving::begin(&out, &signed, &parts)).await??;
+    let (signed, parts) = (answer.image, header.clone());
+    let arriving = tokio::task::spawn_blocking(move || Arriving::begin(place, &signed, &parts)).await??;
     let store = Arc::<FetchStore>::clone(&arriving.store);
     member.swarm.add_image(member.image, store, arriving.held.clone()).await?;
     member.swarm.add_peers(answer.peers).await?;

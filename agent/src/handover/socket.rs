@@ -123,7 +123,8 @@ mod tests {
         assert!(Taker::connect(&path).await.unwrap().is_none());
         let giver = Giver::bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let state = MemberState::new(&SecretKey::from_seed([7; 32]), BootId([1; 16]), vec![], vec![], 9871);
+        let mut state = MemberState::new(BootId([1; 16]), vec![], vec![], 9871);
+        state.set_key(&SecretKey::from_seed([7; 32]));
         let given = state.clone();
         let child = tokio::spawn(async move {
             let given = giver.give(|| given.clone()).await.unwrap();

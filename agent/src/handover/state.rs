@@ -11,7 +11,7 @@ use wulfpack_shared::id::{BootId, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, SignedMembership};
 use wulfpack_shared::image::SignedHeader;
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::{self, DataAddrs, PeerInfo, ReportEvent, SeedPolicy};
+use wulfpack_shared::wire::{self, DataAddrs, PeerInfo, ReportEvent, SeedPolicy, SwarmSummary};
 
 use crate::report::uptime_ms;
 
@@ -21,7 +21,7 @@ const STATE_MAX: usize = 16 * 1024 * 1024;
 /// See the file's head. Times are relative to the kernel's own clock, which all processes of one boot share.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberState {
-    seed_of_key: [u8; 32],
+    seed_of_key: Option<[u8; 32]>,
     /// This life of the node.
     pub boot: BootId,
     /// Where the heads are.
@@ -46,6 +46,8 @@ pub struct MemberState {
     pub events: Vec<ReportEvent>,
     /// The node was reported ready.
     pub ready: bool,
+    /// What earlier processes of this boot counted in the swarm.
+    pub counted: SwarmSummary,
 }
 
 /// Why a state cannot be used.
@@ -72,10 +74,10 @@ pub enum StateError {
 }
 
 impl MemberState {
-    /// The state of a node that has a key and nothing else.
-    pub fn new(key: &SecretKey, boot: BootId, heads: Vec<HeadAddr>, cluster: Vec<PublicKey>, data_port: u16) -> Self {
+    /// The state of a node that knows where its heads are and nothing else.
+    pub fn new(boot: BootId, heads: Vec<HeadAddr>, cluster: Vec<PublicKey>, data_port: u16) -> Self {
         Self {
-            seed_of_key: *key.seed(),
+            seed_of_key: None,
             boot,
             heads,
             cluster,
@@ -88,12 +90,18 @@ impl MemberState {
             next_event: 1,
             events: vec![],
             ready: false,
+            counted: SwarmSummary::default(),
         }
     }
 
-    /// The member's key.
-    pub fn key(&self) -> SecretKey {
-        SecretKey::from_seed(self.seed_of_key)
+    /// The member's key; `None` before it was made.
+    pub fn key(&self) -> Option<SecretKey> {
+        self.seed_of_key.map(SecretKey::from_seed)
+    }
+
+    /// From now on this is the member's key.
+    pub fn set_key(&mut self, key: &SecretKey) {
+        self.seed_of_key = Some(*key.seed());
     }
 
     /// Cluster time now, if a head has told it.
@@ -153,11 +161,13 @@ mod tests {
         let path = directory.path().join("state");
         assert_eq!(MemberState::load(&path).unwrap(), None);
         let key = SecretKey::from_seed([7; 32]);
-        let state = MemberState::new(&key, BootId([1; 16]), vec![], vec![], 9871);
+        let mut state = MemberState::new(BootId([1; 16]), vec![], vec![], 9871);
+        assert!(state.key().is_none());
+        state.set_key(&key);
         state.save(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let read = MemberState::load(&path).unwrap().unwrap();
-        assert_eq!(read.key().public(), key.public());
+        assert_eq!(read.key().map(|key| key.public()), Some(key.public()));
         assert_eq!(read, state);
         assert!(!format!("{read:?}").contains("7, 7"));
         fs::write(&path, b"half").unwrap();

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use rustix::rand::GetRandomFlags;
 use wulfpack_shared::bootargs::BootArgs;
 use wulfpack_shared::id::BootId;
-use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::limits::DATA_PORT;
 use wulfpack_shared::wire::ReportKind;
 
@@ -51,17 +51,17 @@ pub async fn boot() -> Result<()> {
     }
 }
 
-/// The state that an earlier worker of this boot left, or a fresh key.
+/// The state that an earlier worker of this boot left, or that of a new boot.
 fn own_state(args: &BootArgs, console: &Console) -> Result<MemberState> {
     match MemberState::load(Path::new(paths::STATE)) {
         Ok(Some(state)) => return Ok(state),
         Ok(None) => {}
-        Err(error) => console.line(&format!("{error}; starting with a fresh key")),
+        Err(error) => console.line(&format!("{error}; starting anew")),
     }
-    let key = SecretKey::generate().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
     let mut boot = BootId::default();
-    getrandom::fill(&mut boot.0).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
-    Ok(MemberState::new(&key, boot, args.heads.clone(), args.cluster.clone(), DATA_PORT))
+    // Nothing secret, so nothing to wait for: a machine without a source of random numbers would hang here in silence.
+    rustix::rand::getrandom(&mut boot.0, GetRandomFlags::INSECURE).context("failed to ask for random numbers")?;
+    Ok(MemberState::new(boot, args.heads.clone(), args.cluster.clone(), DATA_PORT))
 }
 
 /// This process still sees the initramfs, which is empty now: step into the root that everybody else sees.

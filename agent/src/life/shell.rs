@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use rustix::rand::GetRandomFlags;
 use tokio::sync::mpsc;
 use wulfpack_shared::net::clock::MonoClock;
 use wulfpack_shared::time::{Mono, Now};
@@ -30,7 +31,8 @@ pub(super) enum Ended {
 pub(super) async fn live(context: &Arc<Context>, channel: &mut Option<Channel>) -> Result<Ended> {
     let clock = MonoClock::start();
     let mut seed = [0; 8];
-    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
+    // For the length of pauses: not worth a wait for the kernel's random numbers.
+    rustix::rand::getrandom(&mut seed, GetRandomFlags::INSECURE).context("failed to ask for random numbers")?;
     let mut life = Life::new(context.args.on_fail, u64::from_le_bytes(seed));
     let (inputs, mut inbox) = mpsc::channel::<Typing>(64);
     watch_keyboards(context, &inputs);

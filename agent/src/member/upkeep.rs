@@ -12,8 +12,8 @@ use wulfpack_shared::net::control::{ControlClient, ControlError};
 use wulfpack_shared::net::swarm::{Swarm, SwarmEvent};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{
-    ControlRequest, ControlResponse, DataAddrs, PeerInfo, RefusalReason, RenewRequest, ReportKind, TrackImage,
-    TrackRequest,
+    ControlRequest, ControlResponse, DataAddrs, PeerInfo, RefusalReason, RenewRequest, ReportKind, SwarmSummary,
+    TrackImage, TrackRequest,
 };
 
 use super::machine::{Input, Output, Schedule, Talk};
@@ -38,6 +38,15 @@ pub struct Member {
     pub data: DataAddrs,
     /// What changes while it lives.
     pub live: Arc<Mutex<Live>>,
+    /// What earlier processes of the same boot counted.
+    pub counted: SwarmSummary,
+}
+
+impl Member {
+    /// The boot's counters in the swarm.
+    pub fn summary(&self) -> SwarmSummary {
+        self.swarm.summary(&self.image).after(self.counted)
+    }
 }
 
 /// What changes while a member lives.
@@ -176,7 +185,7 @@ fn live(member: &Member) -> std::sync::MutexGuard<'_, Live> {
 }
 
 fn request(member: &Member, talk: Talk, want: u16, leaving: bool) -> Option<ControlRequest> {
-    let summary = member.swarm.summary(&member.image);
+    let summary = member.summary();
     Some(match talk {
         Talk::Track => ControlRequest::Track(TrackRequest {
             data: member.data.clone(),

@@ -39,9 +39,10 @@ pub async fn serve() -> Result<()> {
     let certificate = state.certificate.clone().context("the node never joined")?;
     let signed = state.image.clone().context("the node has no image")?;
     let header = signed.verify(&state.cluster)?;
+    let key = state.key().context("the node has no key")?;
     let time = state.cluster_now().context("the node never learned the cluster's time")?;
     let trust = Trust::new(state.cluster.clone(), ClusterClock::at(time));
-    let identity = Identity::new(state.key(), &certificate, trust.clone())?;
+    let identity = Identity::new(key.clone(), &certificate, trust.clone())?;
     let image_dir = Path::new(paths::IMAGE);
     let store = SeedStore::open(header.clone(), image_dir.join(BLOB_FILE), image_dir.join(TABLE_FILE))?;
     // What the worker verified is taken at its word; after a restart nothing is (SWARM.md, "The stored image").
@@ -55,13 +56,13 @@ pub async fn serve() -> Result<()> {
         taker.take().await.context("failed to take the port over")?;
     }
     let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
-    let client = Arc::new(ControlClient::new(state.heads.clone(), &state.key())?);
+    let client = Arc::new(ControlClient::new(state.heads.clone(), &key)?);
     let (swarm, swarm_events) = start_swarm(&identity, &state.data, None, &header)?;
     swarm.add_image(signed.id(), store, held).await?;
     swarm.add_peers(state.peers.clone()).await?;
     let live = Arc::new(Mutex::new(Live { certificate, peers: state.peers.clone() }));
-    let (data, image) = (state.data.clone(), signed.id());
-    let member = Member { client, swarm, identity, trust, image, reporter, data, live };
+    let (data, image, counted) = (state.data.clone(), signed.id(), state.counted);
+    let member = Member { client, swarm, identity, trust, image, reporter, data, live, counted };
     let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
     let mut resident = Resident { member, upkeep, events, state };
     resident.save();
@@ -149,6 +150,7 @@ impl Resident {
             self.state.peers = live.peers.clone();
         }
         (self.state.next_event, self.state.events) = self.member.reporter.parts();
+        self.state.counted = self.member.summary();
         if let Err(error) = self.state.save(Path::new(paths::STATE)) {
             tracing::error!(%error, "a restart of this service would lose the membership");
         }

@@ -64,6 +64,7 @@ fn state(membered: &Membered, context: &Context) -> MemberState {
         state.certificate = Some(live.certificate.clone());
         state.peers = live.peers.clone();
     }
+    state.counted = membered.member.summary();
     (state.next_event, state.events) = membered.member.reporter.parts();
     state
 }

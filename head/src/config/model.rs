@@ -139,12 +139,14 @@ pub struct DhcpConfig {
     pub lease_seconds: u32,
     /// Answer although another DHCP server was seen on the same segment.
     pub ignore_other_servers: bool,
+    /// Tell machines of the registry that ask for an IPv6 router that there is none, so that iPXE does not wait for one.
+    pub answer_router_solicitations: bool,
 }
 
 impl Default for DhcpConfig {
     fn default() -> Self {
         // Longer than any boot: a node must not lose its address while it fetches a large image.
-        Self { lease_seconds: 3600, ignore_other_servers: false }
+        Self { lease_seconds: 3600, ignore_other_servers: false, answer_router_solicitations: true }
     }
 }
 

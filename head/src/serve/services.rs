@@ -21,6 +21,7 @@ use crate::config::TokenEvidence;
 use crate::dhcp::{self, Evidence};
 use crate::fleet::check_logins;
 use crate::http;
+use crate::ndp;
 use crate::tftp;
 
 /// How often what ran out is forgotten.
@@ -114,6 +115,9 @@ impl Services {
         if let Some(server) = boot.tftp {
             self.spawn("the TFTP service", server.run(core.nodes.subscribe(), evidence.clone(), events()));
         }
+        if let Some(server) = boot.ndp {
+            self.spawn("the IPv6 neighbour service", server.run(core.nodes.subscribe()));
+        }
         if let Some(server) = boot.dhcp {
             self.spawn("the DHCP service", server.run(core.nodes.subscribe(), evidence, events()));
         }
@@ -138,6 +142,7 @@ struct Boot {
     http: Option<http::Server>,
     tftp: Option<tftp::Server>,
     dhcp: Option<dhcp::Server>,
+    ndp: Option<ndp::Server>,
 }
 
 async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
@@ -178,6 +183,11 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
     let (server, handle) = dhcp::Server::bind(dhcp_options(core)).context("the DHCP service")?;
     facts.dhcp(handle, &places.dhcp);
     boot.dhcp = Some(server);
+    if config.dhcp.answer_router_solicitations {
+        let (server, failed) = ndp::Server::bind(&dhcp::links(&places.dhcp)?);
+        failed.iter().for_each(|error| tracing::info!("{error}"));
+        boot.ndp = Some(server);
+    }
     Ok(boot)
 }
 

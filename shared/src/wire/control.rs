@@ -421,3 +421,20 @@ pub struct SwarmSummary {
     /// Bytes that arrived in addition to the verified ones (second copies, corrupt ones).
     pub wasted: u64,
 }
+
+impl SwarmSummary {
+    /// The counters of a boot whose earlier processes had counted `earlier`. What is held, and who is connected, is as this
+    /// process says.
+    #[must_use]
+    pub const fn after(self, earlier: Self) -> Self {
+        Self {
+            from_heads: self.from_heads.saturating_add(earlier.from_heads),
+            from_peers: self.from_peers.saturating_add(earlier.from_peers),
+            served: self.served.saturating_add(earlier.served),
+            corrupt: self.corrupt.saturating_add(earlier.corrupt),
+            cancelled: self.cancelled.saturating_add(earlier.cancelled),
+            wasted: self.wasted.saturating_add(earlier.wasted),
+            ..self
+        }
+    }
+}

@@ -1,9 +1,11 @@
 //! A whole cluster on one host: a lab, a head with an image, and machines that are off.
 
+mod hosts;
 mod image;
 mod measure;
 mod prepare;
 
+pub use hosts::Hosts;
 pub use image::ImageSizes;
 pub use measure::{Peers, bound_s, measure};
 pub use prepare::{Cluster, ClusterSetup, IMAGE, is_ready};

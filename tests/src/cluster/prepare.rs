@@ -26,13 +26,15 @@ pub struct ClusterSetup {
     pub rate: Option<Rate>,
     /// The image's kernel.
     pub flavour: Flavour,
+    /// What more `wulf profile set default` is told.
+    pub profile: &'static [&'static str],
     /// Changes the head's configuration.
     pub configure: fn(&mut Config),
 }
 
 impl Default for ClusterSetup {
     fn default() -> Self {
-        Self { name: "cluster", nodes: 1, rate: None, flavour: Flavour::Cloud, configure: |_| () }
+        Self { name: "cluster", nodes: 1, rate: None, flavour: Flavour::Cloud, profile: &[], configure: |_| () }
     }
 }
 
@@ -62,10 +64,12 @@ impl Cluster {
         let nodes = machine_ports(&lab, setup.nodes, setup.rate)?;
         let key = KeyPair::generate(lab.work(), "id")?;
         say("a head: wulf init, wulf image import, wulf image build");
-        let mut head = Head::set_up(&lab, port, &key, setup.configure)?;
-        head.add_image(&tar, IMAGE)?;
+        let mut head = Head::set_up(&lab, port, &key, (&tar, IMAGE), setup.configure)?;
         let sizes = ImageSizes::read(&head, IMAGE)?;
         head.add_nodes(&nodes, IMAGE)?;
+        if !setup.profile.is_empty() {
+            head.wulf(&[&["profile", "set", "default"], setup.profile].concat())?;
+        }
         say("wulf serve");
         head.serve()?;
         Ok(Self { head, nodes, key, sizes, lab })

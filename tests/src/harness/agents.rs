@@ -35,6 +35,8 @@ pub struct FetchReport {
     pub from_heads: u64,
     /// Verified bytes that came from peers.
     pub from_peers: u64,
+    /// Bytes that an interrupted fetch had left.
+    pub resumed: u64,
     /// Bytes that arrived in vain.
     pub wasted: u64,
     /// Seconds from its start until the head had admitted it.

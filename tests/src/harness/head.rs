@@ -1,6 +1,5 @@
 //! A head: the real `wulf`, with directories of its own, in the head's namespace.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
@@ -8,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use wulfpack_head::admin::{AdminClient, Status, TicketAnswer, TicketFor, TicketRequest};
 use wulfpack_head::config::{Config, InterfaceConfig, Paths};
-use wulfpack_head::fleet::BootReport;
+use wulfpack_head::fleet::{BootReport, EventRecord};
 
+use super::kept::Kept;
 use super::lab::{Lab, Port};
 use super::paths::{agent_binary, head_binary, repo_dir};
 use super::process::{Console, Process};
@@ -39,8 +39,27 @@ pub struct Head {
 }
 
 impl Head {
-    /// Makes directories and configuration, and runs `wulf init`. Root of every node accepts `key`.
-    pub fn set_up(lab: &Lab, port: Port, key: &KeyPair, change: impl FnOnce(&mut Config)) -> Result<Self> {
+    /// A head that was set up with `wulf init` and serves `archive` as image `name`. Root of every node accepts `key`.
+    pub fn set_up(
+        lab: &Lab,
+        port: Port,
+        key: &KeyPair,
+        (archive, name): (&Path, &str),
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self> {
+        let head = Self::prepare(lab, port, change)?;
+        let kept = Kept::of(&head.binary, archive)?;
+        let restored = kept.restore(head.paths())?;
+        head.init(key)?;
+        if !restored {
+            head.add_image(archive, name)?;
+            kept.keep(head.paths())?;
+        }
+        Ok(head)
+    }
+
+    /// Makes directories and configuration.
+    pub fn prepare(lab: &Lab, port: Port, change: impl FnOnce(&mut Config)) -> Result<Self> {
         let root = lab.work().join("head");
         let mut paths = Paths::below(&root);
         paths.run = lab.sockets().join("head");
@@ -57,7 +76,7 @@ impl Head {
         let file = config.paths.etc.join("wulfpack.yaml");
         // JSON is YAML too.
         fs::write(&file, serde_json::to_string_pretty(&config)?)?;
-        let head = Self {
+        Ok(Self {
             port,
             binary: head_binary()?,
             config: file,
@@ -65,10 +84,13 @@ impl Head {
             logs: lab.logs().to_owned(),
             sockets: lab.sockets().to_owned(),
             service: None,
-        };
-        head.wulf(&["init", "--yes"])?;
-        fs::write(head.paths.authorized_keys(), format!("{}\n", key.public))?;
-        Ok(head)
+        })
+    }
+
+    /// Runs `wulf init`. Root of every node accepts `key`.
+    pub fn init(&self, key: &KeyPair) -> Result<()> {
+        self.wulf(&["init", "--yes"])?;
+        Ok(fs::write(self.paths.authorized_keys(), format!("{}\n", key.public))?)
     }
 
     fn command(&self) -> Command {
@@ -98,6 +120,11 @@ impl Head {
         self.ask("/v1/report")
     }
 
+    /// The last events of the cluster, the newest first.
+    pub fn events(&self) -> Result<Vec<EventRecord>> {
+        self.ask("/v1/events?count=500")
+    }
+
     /// A ticket for somebody who wants to join.
     pub fn ticket(&self, subject: TicketFor) -> Result<String> {
         let request = TicketRequest { subject, life_s: TICKET_LIFE_S };
@@ -124,25 +151,18 @@ impl Head {
         self.wulf(&["image", "build", name]).map(drop)
     }
 
-    /// Puts machines on these ports into the registry, with `image` and a serial console.
+    /// Puts what is on these ports into the registry, as an administrator would: the profile `default` has what they share.
     pub fn add_nodes(&self, ports: &[Port], image: &str) -> Result<()> {
-        let mut nodes = String::from("nodes:\n");
+        let Some(first) = ports.first() else { return Ok(()) };
+        let [mask_a, mask_b, mask_c, mask_d] = (!0u32 << (32 - u32::from(first.prefix()))).to_be_bytes();
+        let mask = format!("{mask_a}.{mask_b}.{mask_c}.{mask_d}");
+        let shared = ["--image", image, "--netdev", "eth0", "--netmask", &mask, "--kernelargs", "quiet console=ttyS0"];
+        self.wulf(&[&["profile", "set", "default", "--yes"][..], &shared].concat())?;
         for port in ports {
-            let [mask_a, mask_b, mask_c, mask_d] = (!0u32 << (32 - u32::from(port.prefix()))).to_be_bytes();
-            // Writing to a String cannot fail.
-            let _ = write!(
-                nodes,
-                "  {}:\n    image name: {image}\n    kernel:\n      args: [console=ttyS0]\n    network devices:\n      default:\n        \
-                 device: eth0\n        hwaddr: {}\n        ipaddr: {}\n        netmask: {mask_a}.{mask_b}.{mask_c}.{mask_d}\n",
-                port.name,
-                port.mac(),
-                port.address()
-            );
+            let address = port.address().to_string();
+            self.wulf(&["node", "add", &port.name, "--yes", "--hwaddr", &port.mac(), "--ipaddr", &address])?;
         }
-        let file = self.paths.nodes_file();
-        let registry = fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-        ensure!(registry.contains("nodes: {}"), "{} is not as `wulf init` writes it", file.display());
-        Ok(fs::write(&file, registry.replace("nodes: {}\n", &nodes))?)
+        Ok(())
     }
 
     /// Starts `wulf serve` and waits until it says that it is ready, sd_notify(3).

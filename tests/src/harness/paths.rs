@@ -48,5 +48,5 @@ pub fn agent_binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("WULF_AGENT_BIN") {
         return Ok(path.into());
     }
-    built(target_dir().join(AGENT_TARGET).join("release/wulf-agent"), "scripts/build-agent")
+    built(target_dir().join(AGENT_TARGET).join("agent/wulf-agent"), "scripts/build-agent")
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::mpsc;
 use wulfpack_shared::id::NodeName;
+use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::{Header, SignedHeader};
 use wulfpack_shared::net::store::FetchStore;
 use wulfpack_shared::time::UnixTime;
@@ -51,10 +52,13 @@ pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
         )
     })?;
     // A membership from before a restart of this worker, or from an earlier try, has its socket open: close it first.
-    context.left().membered = None;
-    let (key, boot, port) = {
+    if let Some(left) = context.left().membered.take() {
+        context.state().counted = left.member.summary();
+    }
+    let key = own_key(context).await?;
+    let (boot, port) = {
         let state = context.state();
-        (state.key(), state.boot, state.data.port)
+        (state.boot, state.data.port)
     };
     let (ip, mtu) = {
         let left = context.left();
@@ -80,6 +84,20 @@ pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
     enter_swarm(context, joined, data, mtu).await
 }
 
+/// The key of this boot. Made here and not earlier: the modules are loaded by now, and with them the hardware's own random
+/// numbers. A machine that has none waits until its kernel has gathered enough, and says so.
+async fn own_key(context: &Context) -> Result<SecretKey, StepError> {
+    if let Some(key) = context.state().key() {
+        return Ok(key);
+    }
+    context.doing("waiting for the kernel's random numbers: this machine has no quick source of them");
+    let key = tokio::task::spawn_blocking(SecretKey::generate).await.map_err(StepError::again)?;
+    let key = key.map_err(|error| StepError::again(format!("the kernel gives no random numbers: {error}")))?;
+    context.state().set_key(&key);
+    context.save();
+    Ok(key)
+}
+
 /// Starts the data plane as the member that the head admitted.
 async fn enter_swarm(
     context: &Arc<Context>,
@@ -103,6 +121,7 @@ async fn enter_swarm(
             certificate: joined.answer.certificate.clone(),
             peers: joined.answer.peers.clone(),
         })),
+        counted: context.state().counted,
     };
     {
         let mut state = context.state();

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use quinn::congestion::CubicConfig;
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use crate::image::Units;
 use crate::limits::{CHUNK_MAX, RUN_MAX};
@@ -26,6 +26,10 @@ const IDLE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// First guess of the round trip: quinn's 333 ms would make the first lost packet cost a second.
 const INITIAL_RTT: Duration = Duration::from_millis(4);
+/// Datagrams that are acknowledged together: a burst of one send. Each acknowledgement is a packet, and costs both ends.
+const ACK_EVERY: u32 = GSO_SEGMENTS;
+/// The end of a run must not wait for the next burst.
+const ACK_DELAY: Duration = Duration::from_millis(2);
 
 /// What the parameters follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ impl Tuning {
         discovery.upper_bound(datagram);
         let mut cubic = CubicConfig::default();
         cubic.initial_window(self.initial_window());
+        let mut acks = AckFrequencyConfig::default();
+        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY)).max_ack_delay(Some(ACK_DELAY));
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
@@ -89,6 +95,7 @@ impl Tuning {
             .min_mtu(DATAGRAM_MIN)
             .initial_mtu(datagram)
             .mtu_discovery_config(Some(discovery))
+            .ack_frequency_config(Some(acks))
             .congestion_controller_factory(Arc::new(cubic));
         transport
     }

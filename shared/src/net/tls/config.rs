@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
 
 use super::cert;
+use super::suites::{has_aes, provider};
 use super::trust::{MemberError, Trust};
 use super::verifier::{Verifier, member};
 use crate::id::PublicKey;
@@ -121,6 +122,7 @@ impl Identity {
             .with_client_cert_verifier(Arc::new(Verifier::new(self.0.trust.clone(), None)))
             .with_cert_resolver(Arc::new(self.0.shown.clone()));
         config.alpn_protocols = vec![DATA_ALPN.to_vec()];
+        config.ignore_client_order = !has_aes();
         // A resumed session would skip the check of the certificate, and with it expiry and revocation.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -145,11 +147,6 @@ impl Identity {
 
 fn no_suite(_: quinn::crypto::rustls::NoInitialCipherSuite) -> IdentityError {
     IdentityError::Tls(rustls::Error::General("ring has no cipher suite for QUIC's first packets".to_owned()))
-}
-
-/// ring, named here and nowhere taken from the process: another library may have set another default.
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 fn certified(

@@ -9,6 +9,7 @@
 
 mod cert;
 mod config;
+mod suites;
 mod trust;
 mod verifier;
 

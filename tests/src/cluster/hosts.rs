@@ -1,0 +1,104 @@
+//! A head, and hosts that run already: members of the swarm without a network boot.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use wulfpack_head::admin::TicketFor;
+use wulfpack_head::fleet::{EventRecord, NodeStatus};
+use wulfpack_head::image::Library;
+
+use super::IMAGE;
+use crate::harness::{Fetch, Flavour, Head, KeyPair, Lab, Port, Rate, debian_tar};
+
+/// See the file's head. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct Hosts {
+    /// The head; it serves.
+    pub head: Head,
+    /// The hosts' places; the node there has the port's name.
+    pub ports: Vec<Port>,
+    /// The network.
+    pub lab: Lab,
+}
+
+impl Hosts {
+    /// Makes the network, and a head that knows `count` hosts. Every link has `rate`, the head's too.
+    pub fn prepare(name: &str, count: usize, rate: Option<Rate>) -> Result<Self> {
+        let mut lab = Lab::new(name)?;
+        let port = lab.head_port(rate)?;
+        let ports = (1..=count).map(|number| lab.process_port(&format!("n{number}"), rate)).collect::<Result<Vec<_>>>()?;
+        let key = KeyPair::generate(lab.work(), "id")?;
+        let mut head = Head::set_up(&lab, port, &key, (&debian_tar(Flavour::Cloud)?, IMAGE), |_| ())?;
+        head.add_nodes(&ports, IMAGE)?;
+        head.serve()?;
+        Ok(Self { head, ports, lab })
+    }
+
+    /// A ticket for host `index`.
+    pub fn ticket(&self, index: usize) -> Result<String> {
+        self.head.ticket(TicketFor::Node(self.port(index)?.name.parse()?))
+    }
+
+    /// Starts a fetch on host `index` with a ticket of its own; once complete it serves for `seed`.
+    pub fn fetch(&self, index: usize, seed: Duration) -> Result<Fetch> {
+        Fetch::start(&self.lab, self.port(index)?, &self.ticket(index)?, seed)
+    }
+
+    /// Starts one on every host, all complete hosts go on serving.
+    pub fn fetch_all(&self) -> Result<Vec<Fetch>> {
+        (0..self.ports.len()).map(|index| self.fetch(index, Duration::from_secs(3600))).collect()
+    }
+
+    /// The place of host `index`.
+    pub fn port(&self, index: usize) -> Result<&Port> {
+        self.ports.get(index).with_context(|| format!("there is no host {index}"))
+    }
+
+    /// The image as the head built it.
+    pub fn blob(&self) -> Result<PathBuf> {
+        Ok(Library::open(self.head.paths().images())?.active(&IMAGE.parse()?)?.blob())
+    }
+
+    /// Waits until the head's view of all nodes is as `done` wants it.
+    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[NodeStatus]) -> bool) -> Result<()> {
+        let deadline = Instant::now() + timeout;
+        let mut version = 0;
+        loop {
+            let status = self.head.status(version)?;
+            version = status.version;
+            if done(&status.nodes) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let held: Vec<_> =
+                    status.nodes.iter().map(|node| format!("{} {} of {}", node.name, node.held, node.total)).collect();
+                bail!("not there after {} s: {}", timeout.as_secs(), held.join(", "));
+            }
+        }
+    }
+
+    /// Waits until the head recorded an event that contains `text`.
+    pub fn wait_event(&self, text: &str, timeout: Duration) -> Result<EventRecord> {
+        let deadline = Instant::now() + timeout;
+        let mut version = 0;
+        loop {
+            let events = self.head.events()?;
+            if let Some(found) = events.iter().find(|event| event.text.contains(text)) {
+                return Ok(found.clone());
+            }
+            if Instant::now() > deadline {
+                let all: Vec<_> = events.iter().map(|event| event.text.as_str()).collect();
+                bail!("no event says {text:?} after {} s; there are: {}", timeout.as_secs(), all.join("; "));
+            }
+            version = self.head.status(version)?.version;
+        }
+    }
+
+    /// Takes everything down; the logs are of no interest.
+    pub fn succeeded(self) {
+        let Self { head, ports, lab } = self;
+        drop((head, ports));
+        lab.succeeded();
+    }
+}

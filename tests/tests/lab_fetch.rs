@@ -1,0 +1,222 @@
+//! `wulf-agent fetch` against a running head: the real programs, in namespaces with shaped links.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+use wulfpack_head::admin::TicketFor;
+use wulfpack_tests::cluster::{Hosts, IMAGE};
+use wulfpack_tests::harness::{Fetch, FetchReport, Rate};
+
+const SOON: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(300);
+const SEED: Duration = Duration::from_secs(3600);
+/// What `wulf-agent fetch` exits with.
+const USAGE: i32 = 2;
+const REFUSED: i32 = 4;
+
+fn mbit(rate: u64) -> Option<Rate> {
+    Some(Rate(rate * 1_000_000))
+}
+
+fn hash(path: &Path) -> Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize())
+}
+
+/// What every complete fetch must show: the file is the image, and each byte of it was verified once.
+fn check(hosts: &Hosts, fetch: &Fetch, report: &FetchReport) -> Result<()> {
+    assert_eq!(hash(&fetch.file)?, hash(&hosts.blob()?)?, "{} is not the image", fetch.file.display());
+    let arrived = report.from_heads + report.from_peers + report.resumed;
+    assert!(arrived >= report.bytes, "{report:?}");
+    // The chunk table travels too; more than that would mean that something counted twice.
+    assert!(arrived - report.bytes < report.bytes / 50, "{report:?}");
+    Ok(())
+}
+
+fn exit(fetch: &Fetch, timeout: Duration) -> Result<Option<i32>> {
+    Ok(fetch.process.wait(timeout)?.code())
+}
+
+#[test]
+fn hosts_fetch_an_image_from_each_other() -> Result<()> {
+    let hosts = Hosts::prepare("fetch", 4, mbit(200))?;
+    let fetches = hosts.fetch_all()?;
+    let reports = fetches.iter().map(|fetch| fetch.report(LONG)).collect::<Result<Vec<_>>>()?;
+    for (fetch, report) in fetches.iter().zip(&reports) {
+        check(&hosts, fetch, report)?;
+        assert!(report.from_peers > 0, "{report:?}");
+    }
+    let image = reports[0].bytes;
+    let from_head: u64 = reports.iter().map(|report| report.from_heads).sum();
+    assert!(from_head < image * 13 / 10, "the head sent {from_head} bytes of an image of {image}");
+    hosts.wait_event("is covered", SOON)?;
+    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.total > 0 && node.held == node.total))?;
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn a_ticket_counts_for_the_first_host_that_shows_it() -> Result<()> {
+    let hosts = Hosts::prepare("replay", 2, None)?;
+    let ticket = hosts.ticket(0)?;
+    let first = Fetch::start(&hosts.lab, hosts.port(0)?, &ticket, SEED)?;
+    first.report(SOON)?;
+    let second = Fetch::start(&hosts.lab, hosts.port(1)?, &ticket, SEED)?;
+    assert_eq!(exit(&second, SOON)?, Some(REFUSED), "{}", second.process.console().tail(5));
+    assert!(!second.file.exists());
+    // Whoever of the two is the thief: both are noticed, and neither stays a member.
+    let alarm = hosts.wait_event("second key", SOON)?;
+    assert_eq!(alarm.node.map(|node| node.to_string()).as_deref(), Some("n1"));
+    first.process.console().wait_for("no longer takes this host", SOON)?;
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn what_is_no_ticket_of_this_cluster_gets_nothing() -> Result<()> {
+    let hosts = Hosts::prepare("stranger", 3, None)?;
+    let nonsense = Fetch::start(&hosts.lab, hosts.port(0)?, "wulf-ticket-nonsense", SEED)?;
+    assert_eq!(exit(&nonsense, SOON)?, Some(USAGE), "{}", nonsense.process.console().tail(5));
+    // Well-formed, for this very cluster, but sealed with a key that is not the heads'.
+    let mut ticket: wulfpack_shared::identity::Ticket = hosts.ticket(1)?.parse()?;
+    if let Some(last) = ticket.token.last_mut() {
+        *last ^= 1;
+    }
+    let forged = Fetch::start(&hosts.lab, hosts.port(1)?, &ticket.to_string(), SEED)?;
+    assert_eq!(exit(&forged, SOON)?, Some(REFUSED), "{}", forged.process.console().tail(5));
+    for file in [&nonsense.file, &forged.file] {
+        let hidden: Vec<_> = fs::read_dir(file.parent().unwrap_or(Path::new(".")))?
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| name.starts_with('.') && name.ends_with(".wulfpack"))
+            .collect();
+        assert!(!file.exists() && hidden.is_empty(), "{hidden:?}");
+    }
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn an_anonymous_ticket_admits_as_many_hosts_as_it_says() -> Result<()> {
+    let hosts = Hosts::prepare("anonymous", 3, None)?;
+    let ticket = hosts.head.ticket(TicketFor::Anonymous { image: IMAGE.parse()?, count: 2 })?;
+    for index in 0..2 {
+        let fetch = Fetch::start(&hosts.lab, hosts.port(index)?, &ticket, Duration::ZERO)?;
+        check(&hosts, &fetch, &fetch.report(SOON)?)?;
+        fetch.process.wait_success(SOON)?;
+    }
+    let third = Fetch::start(&hosts.lab, hosts.port(2)?, &ticket, Duration::ZERO)?;
+    assert_eq!(exit(&third, SOON)?, Some(REFUSED), "{}", third.process.console().tail(5));
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn an_interrupted_fetch_goes_on_with_the_same_ticket() -> Result<()> {
+    let hosts = Hosts::prepare("resume", 1, mbit(100))?;
+    let ticket = hosts.ticket(0)?;
+    let begun = Fetch::start(&hosts.lab, hosts.port(0)?, &ticket, Duration::ZERO)?;
+    hosts.wait_for(SOON, |nodes| nodes.iter().any(|node| node.held > node.total / 4 && node.held < node.total))?;
+    begun.process.kill()?;
+    let directory = begun.file.with_file_name(".n1.image.wulfpack");
+    assert_eq!(fs::metadata(&directory)?.permissions().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(directory.join("key"))?.permissions().mode() & 0o777, 0o600);
+    let resumed = Fetch::start(&hosts.lab, hosts.port(0)?, &ticket, Duration::ZERO)?;
+    let report = resumed.report(SOON)?;
+    check(&hosts, &resumed, &report)?;
+    assert!(report.resumed > 0, "{report:?}");
+    assert!(!directory.exists());
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn a_peer_with_corrupt_bytes_costs_a_run_and_is_named() -> Result<()> {
+    // The head's link is the narrow one: bytes come from the peer if they can.
+    let hosts = Hosts::prepare("corrupt", 2, mbit(100))?;
+    let liar = hosts.fetch(0, SEED)?;
+    liar.report(SOON)?;
+    // In the middle, where the peer has verified long ago what it reads now.
+    let file = File::options().read(true).write(true).open(&liar.file)?;
+    let at = file.metadata()?.len() / 2;
+    let mut bytes = vec![0; 4 << 20];
+    file.read_exact_at(&mut bytes, at)?;
+    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    file.write_all_at(&bytes, at)?;
+    let other = hosts.fetch(1, Duration::ZERO)?;
+    let report = other.report(LONG)?;
+    check(&hosts, &other, &report)?;
+    assert!(report.wasted > 0 && report.from_peers > 0, "{report:?}");
+    hosts.wait_event("arrived corrupt from n1", SOON)?;
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn a_peer_that_vanishes_takes_nothing_with_it() -> Result<()> {
+    let hosts = Hosts::prepare("vanish", 3, mbit(100))?;
+    let fetches = hosts.fetch_all()?;
+    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 4))?;
+    fetches[1].process.kill()?;
+    for index in [0, 2] {
+        check(&hosts, &fetches[index], &fetches[index].report(LONG)?)?;
+    }
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn a_head_that_dies_before_all_is_out_strands_nobody() -> Result<()> {
+    let mut hosts = Hosts::prepare("early-death", 3, mbit(100))?;
+    let fetches = hosts.fetch_all()?;
+    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
+    hosts.head.kill()?;
+    // They trade what they have, and say what is missing.
+    for fetch in &fetches {
+        fetch.process.console().wait_for("nobody reachable holds", SOON)?;
+    }
+    hosts.head.serve()?;
+    for fetch in &fetches {
+        check(&hosts, fetch, &fetch.report(LONG)?)?;
+    }
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn once_covered_the_image_needs_no_head() -> Result<()> {
+    let mut hosts = Hosts::prepare("late-death", 3, mbit(100))?;
+    // Two are complete before the third begins; the head dies when the third has joined.
+    let mut fetches = vec![hosts.fetch(0, SEED)?, hosts.fetch(1, SEED)?];
+    for fetch in &fetches {
+        fetch.report(LONG)?;
+    }
+    hosts.wait_event("is covered", SOON)?;
+    fetches.push(hosts.fetch(2, SEED)?);
+    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > 0))?;
+    hosts.head.kill()?;
+    let last = &fetches[2];
+    check(&hosts, last, &last.report(LONG)?)?;
+    hosts.succeeded();
+    Ok(())
+}
+
+#[test]
+fn a_lost_link_is_waited_for() -> Result<()> {
+    let hosts = Hosts::prepare("link", 2, mbit(100))?;
+    let fetches = hosts.fetch_all()?;
+    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
+    hosts.lab.set_cable(hosts.port(0)?, false)?;
+    check(&hosts, &fetches[1], &fetches[1].report(LONG)?)?;
+    fetches[0].process.console().wait_for("nobody reachable holds", SOON)?;
+    hosts.lab.set_cable(hosts.port(0)?, true)?;
+    check(&hosts, &fetches[0], &fetches[0].report(LONG)?)?;
+    fetches[0].process.signal(Signal::SIGTERM);
+    fetches[0].process.wait_success(SOON)?;
+    hosts.succeeded();
+    Ok(())
+}
