@@ -57,7 +57,7 @@ fn identity(cluster: &Cluster) -> Result<()> {
 /// Nothing secret is where a user of the node can read it.
 fn secrets(cluster: &Cluster) -> Result<()> {
     prints(cluster, "grep -c 'wulf.token' /proc/cmdline || true", "0")?;
-    prints(cluster, "stat -c %a /run/wulfpack", "700")?;
+    prints(cluster, "stat -c %a /run/wulfpack/private", "700")?;
     prints(cluster, "stat -c %a /etc/ssh/ssh_host_ed25519_key", "600")?;
     prints(cluster, "stat -c %a /root/.ssh/authorized_keys", "600")?;
     // Whatever of ours any user could read.

@@ -246,10 +246,11 @@ impl Fetching {
                 () = &mut end => return Ok(()),
                 () = stop.wait() => return Ok(()),
                 // Read on, so that the upkeep never waits for us.
-                event = self.events.recv() => {
-                    let Some(event) = event else { return Ok(()) };
-                    tracing::debug!(?event, "while seeding");
-                }
+                event = self.events.recv() => match event {
+                    Some(MemberEvent::Expelled(reason)) => return Err(expelled(&reason)),
+                    Some(event) => tracing::debug!(?event, "while seeding"),
+                    None => return Ok(()),
+                },
             }
         }
     }
@@ -279,11 +280,13 @@ fn heard(event: MemberEvent, progress: &Progress, total: u32) -> Result<()> {
             progress.tell("several peers' bytes arrived corrupt: this host's memory or network card is the suspect")
         }
         MemberEvent::StoreFailed(reason) => return Err(Exit::NoSpace.because(reason)),
-        MemberEvent::Expelled(reason) => {
-            return Err(Exit::Refused.because(format!("the head no longer takes this host for a member: {reason}")));
-        }
+        MemberEvent::Expelled(reason) => return Err(expelled(&reason)),
     }
     Ok(())
+}
+
+fn expelled(reason: &str) -> anyhow::Error {
+    Exit::Refused.because(format!("the head no longer takes this host for a member: {reason}"))
 }
 
 /// Ctrl-C, or the service manager's word.
