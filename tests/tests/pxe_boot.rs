@@ -108,9 +108,7 @@ fn a_uefi_machine_boots_with_its_firmwares_own_pxe() -> Result<()> {
 fn a_card_that_only_the_generic_kernel_knows_boots() -> Result<()> {
     let setup = ClusterSetup { flavour: Flavour::Generic, ..named("e1000e") };
     let spec = MachineSpec { nic: Nic::E1000e, ..MachineSpec::default() };
-    boots(&setup, &spec, |cluster| {
-        prints(cluster, "basename $(readlink /sys/class/net/eth0/device/driver)", "e1000e")
-    })
+    boots(&setup, &spec, |cluster| prints(cluster, "basename $(readlink /sys/class/net/eth0/device/driver)", "e1000e"))
 }
 
 #[test]
@@ -146,9 +144,7 @@ fn reboot_typed_inside_brings_the_same_node_back() -> Result<()> {
         let started = cluster.head.status(0)?.nodes[0].started;
         // The connection ends with the system.
         drop(cluster.login(0, "systemctl reboot"));
-        cluster.wait_for(BOOT, |nodes| {
-            nodes[0].started != started && wulfpack_tests::cluster::is_ready(&nodes[0])
-        })?;
+        cluster.wait_for(BOOT, |nodes| nodes[0].started != started && wulfpack_tests::cluster::is_ready(&nodes[0]))?;
         assert_ne!(cluster.login(0, boot_id)?, first);
         assert_eq!(cluster.login(0, facts)?, before);
         Ok(())

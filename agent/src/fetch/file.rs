@@ -59,8 +59,8 @@ impl Place {
         if let Some(seed) = kept {
             return Ok(SecretKey::from_seed(seed));
         }
-        let key = SecretKey::generate()
-            .map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
+        let key =
+            SecretKey::generate().map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
         let write = || -> std::io::Result<()> {
             let temporary = path.with_extension("new");
             let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;

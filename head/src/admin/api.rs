@@ -1,7 +1,7 @@
 //! What the command line and the running head say to each other. JSON; the field names are stable.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
@@ -95,6 +95,35 @@ impl std::fmt::Debug for TicketAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TicketAnswer").field("expires", &self.expires).finish_non_exhaustive()
     }
+}
+
+/// `POST /v1/approve`: boots that may go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApproveRequest {
+    /// Nodes whose boot waits.
+    pub nodes: Vec<NodeName>,
+}
+
+/// A boot that was approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedBoot {
+    /// The node.
+    pub node: NodeName,
+    /// The interface that boots.
+    pub mac: Mac,
+    /// The address that it asked from.
+    pub addr: IpAddr,
+    /// Until when the machine may fetch its join token.
+    pub until: UnixTime,
+}
+
+/// Answer to `POST /v1/approve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApproveAnswer {
+    /// Boots that may go on.
+    pub approved: Vec<ApprovedBoot>,
+    /// Nodes of which no boot waits for approval.
+    pub not_waiting: Vec<NodeName>,
 }
 
 /// `POST /v1/dhcp/override`.

@@ -1,7 +1,9 @@
 //! The administrator's API on a unix socket: what the command line asks the running head.
 //!
 //! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
+//! * `actions`: what the head does for an administrator.
 
+mod actions;
 mod api;
 mod client;
 mod server;
@@ -9,7 +11,8 @@ mod server;
 mod tests;
 
 pub use api::{
-    DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer,
+    TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

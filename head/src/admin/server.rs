@@ -25,6 +25,7 @@ use wulfpack_shared::id::{NodeName, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, Ticket};
 use wulfpack_shared::net::clock::ClusterClock;
 
+use super::actions;
 use super::api::{
     DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
@@ -124,7 +125,7 @@ impl AdminServer {
 
 /// Who asks: the system user at the other end.
 #[derive(Clone, Debug)]
-struct Caller(String);
+pub(super) struct Caller(pub(super) String);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
@@ -147,13 +148,14 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/audit", get(audits))
         .route("/v1/ticket", post(ticket))
+        .route("/v1/approve", post(actions::approve))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key))
         .with_state(services)
 }
 
 /// An answer that is not 2xx.
-struct Failed(StatusCode, String);
+pub(super) struct Failed(pub(super) StatusCode, pub(super) String);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use wulfpack_shared::id::{BootId, Hash, PublicKey, VersionId};
+use wulfpack_shared::id::{BootId, Hash, Mac, NodeName, PublicKey, VersionId};
 use wulfpack_shared::identity::{SecretKey, Ticket, TokenKey, TokenSubject};
 use wulfpack_shared::image::{Compression, Header, Part, SignedHeader};
 use wulfpack_shared::net::clock::ClusterClock;
@@ -120,6 +120,30 @@ async fn a_ticket_is_audited_and_holds_what_was_asked_for() {
     let audit = &bench.services.store.audits(10).unwrap()[0];
     assert_eq!((audit.what.as_str(), audit.detail.as_str()), ("ticket", "3 hosts, image debian, good for 60 s"));
     assert!(!format!("{answer:?}").contains("wulf1-"));
+}
+
+#[tokio::test]
+async fn an_approval_is_audited_and_known_to_the_next_head() {
+    let bench = bench();
+    let (stop, told) = tokio::sync::watch::channel(false);
+    let writer = tokio::spawn(bench.services.fleet.clone().write_to(Arc::clone(&bench.services.store), told));
+    let (mac, node, now): (_, NodeName, _) = (Mac([2, 0, 0, 0, 0, 1]), "n1".parse().unwrap(), UnixTime(1_000_000));
+    let request = ApproveRequest { nodes: vec![node.clone(), "n2".parse().unwrap()] };
+    let approve = || bench.client.post::<ApproveAnswer>("/v1/approve", &request);
+    assert_eq!(approve().await.unwrap().approved, [], "nobody waits");
+    assert_eq!(bench.services.store.audits(10).unwrap(), []);
+
+    bench.services.fleet.tell(Input::Waits { node: node.clone(), mac, addr: "10.0.0.7".parse().unwrap() });
+    let answer = approve().await.unwrap();
+    assert_eq!((answer.approved[0].node.as_str(), answer.approved[0].mac), ("n1", mac));
+    assert_eq!(answer.not_waiting, ["n2".parse().unwrap()]);
+    let audit = &bench.services.store.audits(10).unwrap()[0];
+    assert_eq!((audit.what.as_str(), audit.detail.as_str()), ("approve", "n1 (02:00:00:00:00:01)"));
+    let (next, _) = FleetHandle::open(&*bench.services.store, bench.services.clock.clone()).unwrap();
+    assert!(next.look(|fleet| fleet.approved(&node, mac, now)).is_some());
+    assert_eq!(approve().await.unwrap().approved, [], "it waits no more");
+    stop.send_replace(true);
+    writer.await.unwrap();
 }
 
 #[tokio::test]

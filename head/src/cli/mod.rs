@@ -3,9 +3,10 @@
 //! * `root`: the whole command line; parses, sets up logging, dispatches, turns errors into exit codes.
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
-//! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots.
+//! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `render`: tables, JSON and YAML on standard output.
 
+mod approve;
 mod change;
 mod config;
 mod context;
@@ -24,6 +25,7 @@ mod serve;
 mod status;
 mod ticket;
 
+pub use approve::ApproveArgs;
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use image::ImageCommand;

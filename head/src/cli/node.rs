@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::change::{ChangeFlags, no_such, nodes_file, save};
 use super::entry::EntryFlags;
-use super::{Cell, Context, LogArgs, StatusArgs, Table, print};
+use super::{ApproveArgs, Cell, Context, LogArgs, StatusArgs, Table, print};
 use crate::exit::{Ended, Exit};
 use crate::registry::{Defaults, Editor, Entry, Node, Registry, Snapshot, expand, flatten};
 
@@ -36,6 +36,8 @@ pub enum NodeCommand {
     Status(StatusArgs),
     /// What a node's agent and console said during a boot.
     Log(LogArgs),
+    /// Let boots go on that wait for approval, where an interface has `token: approve`: once, within a quarter of an hour.
+    Approve(ApproveArgs),
 }
 
 /// Arguments of `wulf node add`.
@@ -86,6 +88,7 @@ impl NodeCommand {
             Self::Delete(args) => delete(context, &args),
             Self::Status(args) => args.run(context),
             Self::Log(args) => args.run(context),
+            Self::Approve(args) => args.run(context),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use wulfpack_shared::id::{BootId, NodeName, PublicKey, VersionId};
+use wulfpack_shared::id::{BootId, Mac, NodeName, PublicKey, VersionId};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::ReportBatch;
 
@@ -44,6 +44,24 @@ pub enum Input {
         addr: IpAddr,
         /// What it says.
         batch: ReportBatch,
+    },
+    /// A machine may boot as this node only once an administrator has approved it.
+    Waits {
+        /// Which node.
+        node: NodeName,
+        /// The interface that boots.
+        mac: Mac,
+        /// The address that it asks from.
+        addr: IpAddr,
+    },
+    /// An administrator approved the boot that waits.
+    Approve {
+        /// Of which node.
+        node: NodeName,
+        /// From this interface and no other.
+        mac: Mac,
+        /// Who.
+        who: String,
     },
     /// The login check of a boot ended.
     Login {

@@ -66,8 +66,13 @@ impl FleetHandle {
 
     /// Tells the fleet something and returns when it is in the store; `false` if the head shuts down before.
     pub async fn tell_durably(&self, input: Input) -> bool {
+        self.tell_all_durably([input]).await
+    }
+
+    /// Tells the fleet these things and returns when they are in the store, together; `false` if the head shuts down before.
+    pub async fn tell_all_durably(&self, inputs: impl IntoIterator<Item = Input>) -> bool {
         let mut written = self.0.written.subscribe();
-        let version = self.tell(input);
+        let Some(version) = inputs.into_iter().map(|input| self.tell(input)).last() else { return true };
         written.wait_for(|at| *at >= version).await.is_ok_and(|at| *at != u64::MAX)
     }
 

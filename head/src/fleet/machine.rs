@@ -1,6 +1,8 @@
 //! Turns what boot services saw and what agents report into one record for each boot. Pure. Reports may come late, twice and
 //! out of order; what is stored is the same.
 
+mod approval;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -78,6 +80,8 @@ impl Fleet {
                 record.addr = Some(addr);
                 self.report(now, &node, boot, batch);
             }
+            Input::Waits { node, mac, addr } => self.waits(now, &node, mac, addr),
+            Input::Approve { node, mac, who } => self.approve(now, &node, mac, &who),
             Input::Login { node, started, result } => self.login(now, &node, started, result),
             Input::Event { severity, node, text } => self.event(now, severity, node, text),
             Input::Forget(node) => {
@@ -158,33 +162,7 @@ impl Fleet {
             self.stranger(now, event.mac);
             return;
         };
-        let last = self.last(&node);
-        let stale = last.is_none_or(|boot| now.distance(boot.heard) > STALE);
-        let joined = last.is_some_and(|boot| boot.boot.is_some());
-        let loaded = joined || last.is_some_and(|boot| boot.stamped.contains_key(&Phase::Kernel));
-        let began = match event.phase {
-            Phase::Dhcp if loaded => {
-                let first = self.exchanges.entry(node).or_insert(now);
-                if now.distance(*first) > DHCP_BEFORE {
-                    *first = now;
-                }
-                return;
-            }
-            Phase::Nbp | Phase::Script => stale || loaded,
-            Phase::Kernel => stale || joined,
-            _ => stale,
-        };
-        let started = match last {
-            Some(last) if !began => last.started,
-            _ => {
-                let exchange = self.exchanges.remove(&node).filter(|at| now.distance(*at) <= DHCP_BEFORE);
-                let started = self.begin(&node, exchange.unwrap_or(now));
-                if let (Some(at), Some(record)) = (exchange, self.record_mut(&node, started)) {
-                    record.stamped.insert(Phase::Dhcp, at);
-                }
-                started
-            }
-        };
+        let Some(started) = self.under_way(now, &node, event.phase) else { return };
         let Some(record) = self.record_mut(&node, started) else { return };
         (record.heard, record.mac) = (now, Some(event.mac));
         record.addr = event.ip.or(record.addr);
@@ -199,6 +177,39 @@ impl Fleet {
             Phase::Kernel => record.bytes.kernel += event.bytes,
             _ => {}
         }
+    }
+
+    /// Start of the boot that a machine is in which asks for something of this phase; it may begin with that. `None` where the
+    /// node is up, and may just have its address renewed.
+    fn under_way(&mut self, now: UnixTime, node: &NodeName, phase: Phase) -> Option<UnixTime> {
+        let last = self.last(node);
+        let stale = last.is_none_or(|boot| now.distance(boot.heard) > STALE);
+        let joined = last.is_some_and(|boot| boot.boot.is_some());
+        let loaded = joined || last.is_some_and(|boot| boot.stamped.contains_key(&Phase::Kernel));
+        let began = match phase {
+            Phase::Dhcp if loaded => {
+                let first = self.exchanges.entry(node.clone()).or_insert(now);
+                if now.distance(*first) > DHCP_BEFORE {
+                    *first = now;
+                }
+                return None;
+            }
+            Phase::Nbp | Phase::Script => stale || loaded,
+            Phase::Kernel => stale || joined,
+            _ => stale,
+        };
+        if let Some(last) = last.filter(|_| !began) {
+            return Some(last.started);
+        }
+        // A kernel that could not be loaded is loaded again: for that nobody has to approve twice.
+        let approval = last.filter(|last| last.boot.is_none()).and_then(|last| last.approval);
+        let exchange = self.exchanges.remove(node).filter(|at| now.distance(*at) <= DHCP_BEFORE);
+        let started = self.begin(node, exchange.unwrap_or(now));
+        if let Some(record) = self.record_mut(node, started) {
+            record.approval = approval.filter(|approval| approval.holds(now).is_some());
+            record.stamped.extend(exchange.map(|at| (Phase::Dhcp, at)));
+        }
+        Some(started)
     }
 
     fn stranger(&mut self, now: UnixTime, mac: Mac) {

@@ -232,3 +232,62 @@ proptest! {
         prop_assert!(last(&fleet).missing.len() <= 4096);
     }
 }
+
+fn waits(fleet: &mut Fleet, secs: u64, mac: Mac) {
+    fleet.handle_input(at(secs), Input::Waits { node: node(), mac, addr: ADDR });
+}
+
+fn approve(fleet: &mut Fleet, secs: u64, mac: Mac) {
+    fleet.handle_input(at(secs), Input::Approve { node: node(), mac, who: "root".into() });
+}
+
+fn approved(fleet: &Fleet, secs: u64, mac: Mac) -> Option<u64> {
+    fleet.approved(&node(), mac, UnixTime::from_secs(secs)).map(UnixTime::as_secs)
+}
+
+#[test]
+fn an_approval_lets_one_interface_boot_once() {
+    let mut fleet = Fleet::default();
+    saw(&mut fleet, 100, Phase::Dhcp, 0);
+    for secs in [105, 120, 135] {
+        waits(&mut fleet, secs, MAC);
+    }
+    let message = NodeStatus::of(last(&fleet)).message.unwrap();
+    assert_eq!(message, "02:00:00:00:00:01 at 10.0.0.7 waits for approval: `wulf node approve n1`");
+    assert_eq!(fleet.take_batch().events.len(), 1, "told once, however often it asks");
+    assert_eq!(fleet.waiting(&node(), UnixTime::from_secs(136)).unwrap().asked, UnixTime::from_secs(105));
+
+    approve(&mut fleet, 140, Mac([9; 6]));
+    assert!(fleet.waiting(&node(), UnixTime::from_secs(141)).is_some(), "that was another machine");
+    approve(&mut fleet, 140, MAC);
+    assert_eq!(fleet.take_batch().events[0].text, "the boot from 02:00:00:00:00:01 at 10.0.0.7 was approved by root");
+    assert_eq!((approved(&fleet, 150, MAC), approved(&fleet, 150, Mac([9; 6]))), (Some(140), None));
+    assert_eq!(NodeStatus::of(last(&fleet)).message, None);
+    waits(&mut fleet, 151, Mac([9; 6]));
+    assert_eq!(approved(&fleet, 152, MAC), Some(140), "another interface does not take it away");
+    assert_eq!(approved(&fleet, 140 + 900, MAC), None);
+
+    saw(&mut fleet, 160, Phase::Script, 0);
+    saw(&mut fleet, 162, Phase::Kernel, 0);
+    assert_eq!(fleet.of(&node()).count(), 1, "the boot that waited goes on");
+    join(&mut fleet, 170, 1);
+    assert_eq!(approved(&fleet, 171, MAC), None, "the join has spent it");
+    waits(&mut fleet, 300, MAC);
+    assert_eq!((fleet.of(&node()).count(), approved(&fleet, 301, MAC)), (2, None), "the next boot waits again");
+}
+
+#[test]
+fn a_kernel_that_is_loaded_again_needs_no_second_approval_but_a_late_one_does() {
+    let mut fleet = Fleet::default();
+    waits(&mut fleet, 100, MAC);
+    approve(&mut fleet, 110, MAC);
+    saw(&mut fleet, 115, Phase::Script, 0);
+    saw(&mut fleet, 116, Phase::Kernel, 0);
+    saw(&mut fleet, 130, Phase::Script, 0);
+    assert_eq!((fleet.of(&node()).count(), approved(&fleet, 131, MAC)), (2, Some(110)));
+    assert!(fleet.take_batch().events.len() == 2);
+    waits(&mut fleet, 110 + 900, MAC);
+    assert!(fleet.waiting(&node(), UnixTime::from_secs(1011)).is_some());
+    assert_eq!(fleet.take_batch().events.len(), 1);
+    assert!(fleet.waiting(&node(), UnixTime::from_secs(1011 + 601)).is_none(), "it asks no more");
+}

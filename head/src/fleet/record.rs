@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{BootId, Mac, NodeName, PublicKey, VersionId};
+use wulfpack_shared::limits::TOKEN_LIFETIME;
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::{Phase, SwarmSummary};
 
@@ -30,6 +31,26 @@ impl Anchor {
     /// The head's time of the agent's moment `agent_ms`.
     pub const fn at(&self, agent_ms: u64) -> UnixTime {
         UnixTime(self.head.0.saturating_add(agent_ms).saturating_sub(self.agent_ms))
+    }
+}
+
+/// An administrator's word on a boot, where a network demands it (REAL-CLUSTERS, rule 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// The interface that boots.
+    pub mac: Mac,
+    /// The address that it last asked from.
+    pub addr: IpAddr,
+    /// When it first asked.
+    pub asked: UnixTime,
+    /// When it was approved; it holds for [`TOKEN_LIFETIME`].
+    pub given: Option<UnixTime>,
+}
+
+impl Approval {
+    /// When it was given, if it holds at `now`.
+    pub fn holds(&self, now: UnixTime) -> Option<UnixTime> {
+        self.given.filter(|given| now < *given + TOKEN_LIFETIME)
     }
 }
 
@@ -130,6 +151,8 @@ pub struct BootRecord {
     pub missing: std::collections::BTreeSet<u64>,
     /// Log lines that this boot has had; the last [`LOG_LINES_MAX`] are kept.
     pub logged: u64,
+    /// The administrator's word, where the boot needs one.
+    pub approval: Option<Approval>,
 }
 
 impl BootRecord {
@@ -164,7 +187,18 @@ impl BootRecord {
             through: 0,
             missing: std::collections::BTreeSet::new(),
             logged: 0,
+            approval: None,
         }
+    }
+
+    /// What an administrator has to approve before the boot can go on. A machine that asks no more is still named.
+    pub fn waits(&self) -> Option<&Approval> {
+        self.approval.as_ref().filter(|approval| self.boot.is_none() && approval.given.is_none())
+    }
+
+    /// When the boot from `mac` was approved, if that holds at `now`. The join spends it.
+    pub fn approved(&self, mac: Mac, now: UnixTime) -> Option<UnixTime> {
+        self.approval.filter(|approval| self.boot.is_none() && approval.mac == mac)?.holds(now)
     }
 
     /// When `phase` ended by the head's clock; `None` if nobody saw it. [`Phase::Ready`] needs the agent's word and the login check.

@@ -8,7 +8,7 @@ use wulfpack_shared::id::{ImageName, NodeName, VersionId};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::Phase;
 
-use super::{BootBytes, BootRecord, BootState, Failure};
+use super::{Approval, BootBytes, BootRecord, BootState, Failure};
 
 /// One node as it stands now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,13 @@ fn message(record: &BootRecord, state: BootState) -> Option<String> {
             .last()
             .map(|failure| format!("{} failed: {}; again every {} s", failure.phase, failure.reason, failure.retry_s)),
         BootState::Degraded => Some(format!("failed units: {}", record.failed_units.join(", "))),
-        BootState::Booting => record.login_failed.as_ref().map(|why| format!("no login: {why}")),
+        BootState::Booting => match (&record.login_failed, record.waits()) {
+            (Some(why), _) => Some(format!("no login: {why}")),
+            (None, Some(Approval { mac, addr, .. })) => {
+                Some(format!("{mac} at {addr} waits for approval: `wulf node approve {}`", record.node))
+            }
+            (None, None) => None,
+        },
         BootState::Ready => None,
     }
 }

@@ -218,6 +218,10 @@ impl Shared {
         let head = Arc::clone(&self.services.head.borrow());
         let plan = BootPlan::new(&head, &visit).map_err(|error| error.to_string())?;
         let script = boot_script(&plan).map_err(|error| error.to_string())?;
+        if peer.proof == TokenEvidence::Approve {
+            // Asked here already, and last: a machine that cannot boot for another reason waits for that.
+            self.approved(peer, mac, &node.name).await?;
+        }
         Ok((script, format!("{}, kernel {}", plan.image, plan.release)))
     }
 
@@ -251,8 +255,14 @@ impl Shared {
                 Some(found) if found == mac => Ok(()),
                 _ => Err(format!("the neighbour table of this head does not have {mac} at {address}")),
             },
-            TokenEvidence::Approve => self.services.tokens.approved(node, mac),
+            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address.into()),
         }
+    }
+
+    async fn approved(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<(), String> {
+        let (tokens, node, from) = (Arc::clone(&self.services.tokens), node.clone(), peer.remote.ip().to_canonical());
+        let asked = tokio::task::spawn_blocking(move || tokens.approved(&node, mac, from)).await;
+        asked.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn event(&self, phase: Phase, mac: Mac, peer: Peer, detail: String) -> BootEvent {

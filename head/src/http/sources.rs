@@ -1,6 +1,7 @@
 //! What the boot service serves, as it is handed to it. All of these may read files: they are called where blocking is allowed.
 
 use core::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -53,10 +54,9 @@ pub trait Tokens: Send + Sync + fmt::Debug {
     /// plain cpio, and its length a multiple of four, so that the kernel sees the archive behind it.
     fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String>;
 
-    /// Whether an administrator has approved this boot, where tokens are given only on approval. Without a way to approve, nobody has.
-    fn approved(&self, node: &NodeName, mac: Mac) -> Result<(), String> {
-        Err(format!("nobody has approved the boot of {node} ({mac})"))
-    }
+    /// Whether an administrator has approved this boot, where tokens are given only on approval. If not, administrators are shown
+    /// that the machine at `from` waits; the error says the same to whoever stands before it.
+    fn approved(&self, node: &NodeName, mac: Mac, from: IpAddr) -> Result<(), String>;
 }
 
 /// The agent's initramfs archive.

@@ -1,6 +1,6 @@
 //! The service against the router alone, and once over a real socket.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -65,6 +65,24 @@ impl Versions for Sources {
 impl Tokens for Sources {
     fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
         Ok(format!("token of {node} {mac}").into_bytes())
+    }
+
+    fn approved(&self, node: &NodeName, _: Mac, from: IpAddr) -> Result<(), String> {
+        Err(format!("{node} at {from} has to be approved"))
+    }
+}
+
+/// Tokens of a head whose administrator approves everybody.
+#[derive(Debug)]
+struct Generous;
+
+impl Tokens for Generous {
+    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
+        Sources.token(node, mac)
+    }
+
+    fn approved(&self, _: &NodeName, _: Mac, _: IpAddr) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -234,6 +252,26 @@ async fn other_proofs_do_not_fall_back_to_dhcp() {
         assert_eq!(status, StatusCode::FORBIDDEN);
         assert!(body.contains(reason), "{body}");
     }
+}
+
+#[tokio::test]
+async fn where_boots_are_approved_the_script_waits_until_then() {
+    let mut world = world();
+    world.proof = TokenEvidence::Approve;
+    let (path, token) = ("/boot/52-54-00-00-00-01/script.ipxe", "/boot/52-54-00-00-00-01/token");
+    let (status, script) = world.get(path).await;
+    assert!(status == StatusCode::OK && script.contains("n1 at 10.0.0.7 has to be approved"), "{script}");
+    assert!(
+        script.contains("sleep") && script.contains("script.ipxe") && !script.contains("kernel --name"),
+        "{script}"
+    );
+    assert_eq!(world.events(), [], "no script was given");
+    let (_, script) = world.get("/boot/52-54-00-00-00-02/script.ipxe").await;
+    assert!(script.contains("has no image") && !script.contains("approved"), "{script}");
+
+    world.services.tokens = Arc::new(Generous);
+    assert!(world.get(path).await.1.contains("kernel --name"));
+    assert_eq!(world.get(token).await, (StatusCode::OK, "token of n1 52:54:00:00:00:01".into()));
 }
 
 #[tokio::test]

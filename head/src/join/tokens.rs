@@ -58,6 +58,15 @@ impl TokenMaker {
         self.key.seal(&TokenBody { subject, nonce, expires: begun + TOKEN_LIFETIME })
     }
 
+    /// The token for the boot of `node` from `mac` that an administrator approved at `approved`. As long as that approval is the
+    /// last one the bytes are the same, so that it admits one key, however often the machine begins again. Given while the
+    /// approval holds, it is good for at least half a token's life.
+    pub fn for_approved(&self, node: &NodeName, mac: Mac, approved: UnixTime) -> Vec<u8> {
+        let nonce = self.key.nonce(format!("{node}\0{mac}\0approved {}", approved.0).as_bytes());
+        let subject = TokenSubject::Node { name: node.clone(), mac: Some(mac) };
+        self.key.seal(&TokenBody { subject, nonce, expires: approved + TOKEN_LIFETIME + TOKEN_LIFETIME / 2 })
+    }
+
     /// When the boot began. Two looks at one exchange may differ by a little.
     fn settle(&self, mac: Mac, exchange: UnixTime, now: UnixTime) -> UnixTime {
         let mut exchanges = self.exchanges.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +135,19 @@ mod tests {
             first,
             "also by another head"
         );
+    }
+
+    #[test]
+    fn one_approval_has_one_token() {
+        let key = TokenKey::new([1; 32]);
+        let maker = TokenMaker::new(key.clone());
+        let (node, mac, approved) = ("n1".parse().unwrap(), Mac([2, 0, 0, 0, 0, 1]), UnixTime(1_000_000));
+        let token = maker.for_approved(&node, mac, approved);
+        assert_eq!(maker.for_approved(&node, mac, approved), token);
+        assert_ne!(maker.for_approved(&node, mac, UnixTime(1_000_001)), token);
+        assert_ne!(maker.for_approved(&node, Mac([9; 6]), approved), token);
+        assert!(key.open(&token, approved + TOKEN_LIFETIME * 4 / 3).is_ok());
+        assert!(key.open(&token, approved + TOKEN_LIFETIME * 2).is_err());
     }
 
     #[test]

@@ -76,8 +76,8 @@ async fn answer(link: Link, socket: UdpSocket, nodes: watch::Receiver<Arc<Snapsh
     loop {
         let outcome = match socket.recv_from(&mut buffer).await {
             Ok((len, SocketAddr::V6(from))) => {
-                let known = read(buffer.get(..len).unwrap_or_default())
-                    .filter(|mac| nodes.borrow().by_mac(*mac).is_some());
+                let known =
+                    read(buffer.get(..len).unwrap_or_default()).filter(|mac| nodes.borrow().by_mac(*mac).is_some());
                 // The answer stays on the link, and goes to an address that only this link has.
                 match known {
                     Some(mac) if from.ip().is_unicast_link_local() => {

@@ -16,7 +16,7 @@ use wulfpack_shared::overlay::Bundle;
 
 use crate::boot::InitramfsFormat;
 use crate::config::Config;
-use crate::fleet::FleetHandle;
+use crate::fleet::{FleetHandle, Input};
 use crate::http::{AgentArchive, BootVersion, Tokens, VersionFile, Versions};
 use crate::image::{ArchiveCompression, Library, Version, agent_archive, token_archive};
 use crate::join::{Images, Overlays, Registry, TokenMaker};
@@ -79,8 +79,23 @@ pub(super) struct BootTokens {
 impl Tokens for BootTokens {
     fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
         let now = self.clock.now();
-        let begun = self.fleet.look(|fleet| fleet.of(node).next_back().map(|boot| boot.started));
-        Ok(token_archive(&self.maker.for_boot(node, mac, begun.unwrap_or(now), now)))
+        let (approved, begun) = self
+            .fleet
+            .look(|fleet| (fleet.approved(node, mac, now), fleet.of(node).next_back().map(|boot| boot.started)));
+        let token = match approved {
+            Some(approved) => self.maker.for_approved(node, mac, approved),
+            None => self.maker.for_boot(node, mac, begun.unwrap_or(now), now),
+        };
+        Ok(token_archive(&token))
+    }
+
+    fn approved(&self, node: &NodeName, mac: Mac, from: IpAddr) -> Result<(), String> {
+        let now = self.clock.now();
+        if self.fleet.look(|fleet| fleet.approved(node, mac, now)).is_some() {
+            return Ok(());
+        }
+        self.fleet.tell(Input::Waits { node: node.clone(), mac, addr: from });
+        Err(format!("this boot has to be approved: \"wulf node approve {node}\" on the head lets it go on"))
     }
 }
 

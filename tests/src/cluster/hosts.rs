@@ -27,7 +27,8 @@ impl Hosts {
     pub fn prepare(name: &str, count: usize, rate: Option<Rate>) -> Result<Self> {
         let mut lab = Lab::new(name)?;
         let port = lab.head_port(rate)?;
-        let ports = (1..=count).map(|number| lab.process_port(&format!("n{number}"), rate)).collect::<Result<Vec<_>>>()?;
+        let ports =
+            (1..=count).map(|number| lab.process_port(&format!("n{number}"), rate)).collect::<Result<Vec<_>>>()?;
         let key = KeyPair::generate(lab.work(), "id")?;
         let mut head = Head::set_up(&lab, port, &key, (&debian_tar(Flavour::Cloud)?, IMAGE), |_| ())?;
         head.add_nodes(&ports, IMAGE)?;

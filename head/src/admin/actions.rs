@@ -1,0 +1,45 @@
+//! What the head does for an administrator, each with its record of who asked for it.
+
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use wulfpack_shared::limits::TOKEN_LIFETIME;
+
+use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot};
+use super::server::{AdminServices, Caller, Failed};
+use crate::fleet::Input;
+use crate::store::AuditRecord;
+
+/// Lets boots go on that wait for approval. It is in the store when this answers: a head that starts again knows of it.
+pub(super) async fn approve(
+    State(services): State<AdminServices>,
+    ConnectInfo(Caller(who)): ConnectInfo<Caller>,
+    Json(request): Json<ApproveRequest>,
+) -> Result<Json<ApproveAnswer>, Failed> {
+    let now = services.clock.now();
+    let mut answer = ApproveAnswer { approved: vec![], not_waiting: vec![] };
+    services.fleet.look(|fleet| {
+        for node in request.nodes {
+            match fleet.waiting(&node, now) {
+                Some(boot) => {
+                    let until = now + TOKEN_LIFETIME;
+                    answer.approved.push(ApprovedBoot { node, mac: boot.mac, addr: boot.addr, until });
+                }
+                None => answer.not_waiting.push(node),
+            }
+        }
+    });
+    if answer.approved.is_empty() {
+        return Ok(Json(answer));
+    }
+    let boots: Vec<_> = answer.approved.iter().map(|boot| format!("{} ({})", boot.node, boot.mac)).collect();
+    // No approval without its record.
+    let record = AuditRecord { at: now, who: who.clone(), what: "approve".into(), detail: boots.join(", ") };
+    services.store.audit(&record)?;
+    let input = |boot: &ApprovedBoot| Input::Approve { node: boot.node.clone(), mac: boot.mac, who: who.clone() };
+    let inputs: Vec<Input> = answer.approved.iter().map(input).collect();
+    if !services.fleet.tell_all_durably(inputs).await {
+        return Err(Failed(StatusCode::SERVICE_UNAVAILABLE, "the head is shutting down; approve again".into()));
+    }
+    Ok(Json(answer))
+}
