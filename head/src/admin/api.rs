@@ -1,12 +1,13 @@
 //! What the command line and the running head say to each other. JSON; the field names are stable.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
 use wulfpack_shared::time::UnixTime;
 
+use crate::dhcp::Counters;
 use crate::fleet::{ImageEgress, NodeStatus};
 
 /// The head itself.
@@ -124,6 +125,28 @@ pub struct ApproveAnswer {
     pub approved: Vec<ApprovedBoot>,
     /// Nodes of which no boot waits for approval.
     pub not_waiting: Vec<NodeName>,
+}
+
+/// Whether a service answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// It does.
+    pub answers: bool,
+    /// Where it listens, or why it does not answer.
+    pub detail: String,
+}
+
+/// `GET /v1/dhcp`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpStatus {
+    /// All services of the head, DHCP among them: what withholds DHCP withholds no other.
+    pub services: BTreeMap<String, ServiceStatus>,
+    /// Another DHCP server on our networks; DHCP is withheld because of it unless that is overridden.
+    pub other_server: Option<Ipv4Addr>,
+    /// Whether DHCP answers even where another server does.
+    pub overridden: bool,
+    /// Requests that DHCP did not answer since the head started.
+    pub unanswered: Counters,
 }
 
 /// `POST /v1/dhcp/override`.

@@ -11,8 +11,8 @@ mod server;
 mod tests;
 
 pub use api::{
-    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer,
-    TicketFor, TicketRequest, UnknownMachine,
+    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, ServiceStatus,
+    Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

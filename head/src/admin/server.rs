@@ -27,7 +27,8 @@ use wulfpack_shared::net::clock::ClusterClock;
 
 use super::actions;
 use super::api::{
-    DhcpOverride, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+    DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest,
+    UnknownMachine,
 };
 use crate::fleet::{BootRecord, BootReport, EventRecord, Fleet, FleetHandle, LogLine, NodeStatus};
 use crate::join::{Images, Registry, TokenMaker};
@@ -45,6 +46,8 @@ const EVENTS_MAX: usize = 1000;
 pub trait HeadFacts: Send + Sync + Debug {
     /// Its status now.
     fn status(&self) -> HeadStatus;
+    /// Which services answer, and what keeps DHCP from it.
+    fn dhcp(&self) -> DhcpStatus;
     /// Whether DHCP answers even where another server does; the error is for a person.
     fn override_dhcp(&self, on: bool) -> Result<(), String>;
 }
@@ -149,6 +152,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/audit", get(audits))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
+        .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key))
         .with_state(services)
@@ -296,6 +300,10 @@ async fn ticket(
     let heads = services.control.iter().map(|control| HeadAddr { key: services.head, control: *control }).collect();
     let ticket = Ticket { heads, cluster: vec![services.cluster], token }.to_string();
     Ok(Json(TicketAnswer { ticket, expires: now + life }))
+}
+
+async fn dhcp_status(State(services): State<AdminServices>) -> Json<DhcpStatus> {
+    Json(services.facts.dhcp())
 }
 
 async fn dhcp_override(

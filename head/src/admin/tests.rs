@@ -30,6 +30,9 @@ impl HeadFacts for Empty {
             images: vec![],
         }
     }
+    fn dhcp(&self) -> DhcpStatus {
+        DhcpStatus::default()
+    }
     fn override_dhcp(&self, _: bool) -> Result<(), String> {
         Err("DHCP is off".into())
     }

@@ -4,12 +4,14 @@
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
+//! * `dhcp`: whether boot services answer.
 //! * `render`: tables, JSON and YAML on standard output.
 
 mod approve;
 mod change;
 mod config;
 mod context;
+mod dhcp;
 mod entry;
 mod image;
 mod init;
@@ -28,6 +30,7 @@ mod ticket;
 pub use approve::ApproveArgs;
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
+pub use dhcp::DhcpCommand;
 pub use image::ImageCommand;
 pub use init::InitCommand;
 pub use key::KeyCommand;

@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    BootCommand, ConfigCommand, Context, ImageCommand, InitCommand, KeyCommand, NodeCommand, ProfileCommand,
-    TicketCommand, note, serve, write_out,
+    BootCommand, ConfigCommand, Context, DhcpCommand, ImageCommand, InitCommand, KeyCommand, NodeCommand,
+    ProfileCommand, TicketCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -33,6 +33,9 @@ enum Command {
     /// What became of the nodes' boots.
     #[command(subcommand)]
     Boot(BootCommand),
+    /// Whether DHCP answers, and whether it does beside another DHCP server.
+    #[command(subcommand)]
+    Dhcp(DhcpCommand),
     Ticket(TicketCommand),
     /// The keys of cluster and head.
     #[command(subcommand)]
@@ -64,6 +67,7 @@ impl Wulf {
             Command::Init(command) => command.run(context),
             Command::Serve => serve(context),
             Command::Boot(command) => command.run(context),
+            Command::Dhcp(command) => command.run(context),
             Command::Ticket(command) => command.run(context),
             Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),

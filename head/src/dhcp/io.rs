@@ -105,6 +105,11 @@ impl Handle {
     pub fn set_override(&self, overridden: bool) {
         self.overridden.send_replace(overridden);
     }
+
+    /// Whether it answers even where another server does.
+    pub fn overridden(&self) -> bool {
+        *self.overridden.borrow()
+    }
 }
 
 struct Port {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
 use wulfpack_shared::wire::Phase;
@@ -99,7 +100,7 @@ pub enum Output {
 }
 
 /// What was not answered, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets that are no DHCP requests.
     pub malformed: u64,

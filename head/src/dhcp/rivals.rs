@@ -32,7 +32,7 @@ impl fmt::Display for State {
             Self::Serving => f.write_str("serving"),
             Self::OtherServer { address, withheld: true } => write!(
                 f,
-                "withheld: another DHCP server answers at {address}; switch it off or allow both by the override setting"
+                "withheld: another DHCP server answers at {address}; switch it off, or let both answer: `wulf dhcp override on`"
             ),
             Self::OtherServer { address, withheld: false } => {
                 write!(f, "serving beside another DHCP server at {address}")

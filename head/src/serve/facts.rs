@@ -6,15 +6,15 @@ use std::sync::Arc;
 use wulfpack_shared::time::UnixTime;
 
 use super::core::Core;
-use crate::admin::{HeadFacts, HeadStatus};
-use crate::dhcp::Handle;
+use crate::admin::{DhcpStatus, HeadFacts, HeadStatus, ServiceStatus};
+use crate::dhcp::{Handle, State};
 
 /// The head as its administrator sees it.
 #[derive(Debug)]
 pub(super) struct RunningHead {
     core: Arc<Core>,
     started: UnixTime,
-    services: BTreeMap<String, String>,
+    services: BTreeMap<String, ServiceStatus>,
     dhcp: Option<(Handle, String)>,
 }
 
@@ -24,10 +24,16 @@ impl RunningHead {
         Self { core, started, services: BTreeMap::new(), dhcp: None }
     }
 
-    /// Where a service listens, or why it does not.
-    pub(super) fn say(&mut self, service: &str, what: String) {
-        tracing::info!("{service}: {what}");
-        self.services.insert(service.to_owned(), what);
+    /// Where a service listens.
+    pub(super) fn say(&mut self, service: &str, detail: String) {
+        tracing::info!("{service}: {detail}");
+        self.services.insert(service.to_owned(), ServiceStatus { answers: true, detail });
+    }
+
+    /// Why a service does not run.
+    pub(super) fn off(&mut self, service: &str, why: &str) {
+        tracing::info!("{service}: off: {why}");
+        self.services.insert(service.to_owned(), ServiceStatus { answers: false, detail: format!("off: {why}") });
     }
 
     /// DHCP runs on these interfaces; whether it answers changes.
@@ -36,14 +42,22 @@ impl RunningHead {
         tracing::info!("dhcp: on {interfaces}");
         self.dhcp = Some((handle, interfaces));
     }
+
+    /// All services as they are now.
+    fn services(&self) -> BTreeMap<String, ServiceStatus> {
+        let mut services = self.services.clone();
+        if let Some((handle, interfaces)) = &self.dhcp {
+            let state = handle.status().borrow().state;
+            let answers = !matches!(state, State::OtherServer { withheld: true, .. });
+            services.insert("dhcp".into(), ServiceStatus { answers, detail: format!("on {interfaces}: {state}") });
+        }
+        services
+    }
 }
 
 impl HeadFacts for RunningHead {
     fn status(&self) -> HeadStatus {
-        let mut services = self.services.clone();
-        if let Some((handle, interfaces)) = &self.dhcp {
-            services.insert("dhcp".into(), format!("on {interfaces}: {}", handle.status().borrow().state));
-        }
+        let services = self.services().into_iter().map(|(name, service)| (name, service.detail)).collect();
         HeadStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             cluster: self.core.config.cluster.clone(),
@@ -55,6 +69,17 @@ impl HeadFacts for RunningHead {
             members: self.core.tracker.len(),
             images: self.core.seeds.egress(),
         }
+    }
+
+    fn dhcp(&self) -> DhcpStatus {
+        let services = self.services();
+        let Some((handle, _)) = &self.dhcp else { return DhcpStatus { services, ..DhcpStatus::default() } };
+        let status = *handle.status().borrow();
+        let other_server = match status.state {
+            State::OtherServer { address, .. } => Some(address),
+            State::Serving => None,
+        };
+        DhcpStatus { services, other_server, overridden: handle.overridden(), unanswered: status.counters }
     }
 
     fn override_dhcp(&self, on: bool) -> Result<(), String> {

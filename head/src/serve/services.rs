@@ -149,9 +149,8 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
     let (config, places) = (&core.config, &core.places);
     let mut boot = Boot::default();
     if places.addresses.is_empty() {
-        let off = "off: no interface is configured";
         for name in ["http", "tftp", "dhcp"] {
-            facts.say(name, off.into());
+            facts.off(name, "no interface is configured");
         }
         return Ok(boot);
     }
@@ -164,11 +163,11 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
     facts.say("http", list(&server.addresses()));
     boot.http = Some(server);
     match tftp_options(core).map(|options| tftp::Server::bind(&options)) {
-        None => facts.say("tftp", "off: the interfaces serve no DHCP".into()),
+        None => facts.off("tftp", "the interfaces serve no DHCP"),
         // Machines with iPXE in their firmware, and hosts that fetch, need no boot program.
         Some(Err(error @ tftp::BindError::NoFiles { .. })) => {
             tracing::warn!(%error, "machines without iPXE in their firmware cannot boot");
-            facts.say("tftp", format!("off: {error}"));
+            facts.off("tftp", &error.to_string());
         }
         Some(server) => {
             let server = server.context("the TFTP service")?;
@@ -177,7 +176,7 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
         }
     }
     if places.dhcp.is_empty() {
-        facts.say("dhcp", "off: no interface serves it".into());
+        facts.off("dhcp", "no interface serves it");
         return Ok(boot);
     }
     let (server, handle) = dhcp::Server::bind(dhcp_options(core)).context("the DHCP service")?;
