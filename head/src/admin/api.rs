@@ -8,7 +8,7 @@ use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
 use wulfpack_shared::time::UnixTime;
 
 use crate::dhcp::Counters;
-use crate::fleet::{ImageEgress, NodeStatus};
+use crate::fleet::{EventRecord, ImageEgress, NodeStatus};
 
 /// The head itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,6 +125,17 @@ pub struct ApproveAnswer {
     pub approved: Vec<ApprovedBoot>,
     /// Nodes of which no boot waits for approval.
     pub not_waiting: Vec<NodeName>,
+}
+
+/// One of the answer to `GET /v1/events?count=N`, the last N, and to `GET /v1/events?from=NUMBER`: the first ones from that number
+/// on, at once if there is one, else after at most 20 s. The oldest comes first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Rises by one with each event.
+    pub number: u64,
+    /// The event.
+    #[serde(flatten)]
+    pub record: EventRecord,
 }
 
 /// Whether a service answers.

@@ -1,18 +1,19 @@
 //! The administrator's API on a unix socket: what the command line asks the running head.
 //!
 //! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
-//! * `actions`: what the head does for an administrator.
+//! * `actions`: what the head does for an administrator. `events`: what happened, now and next.
 
 mod actions;
 mod api;
 mod client;
+mod events;
 mod server;
 #[cfg(test)]
 mod tests;
 
 pub use api::{
-    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, ServiceStatus,
-    Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyInfo, Problem,
+    ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

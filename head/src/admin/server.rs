@@ -25,22 +25,22 @@ use wulfpack_shared::id::{NodeName, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, Ticket};
 use wulfpack_shared::net::clock::ClusterClock;
 
-use super::actions;
 use super::api::{
     DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest,
     UnknownMachine,
 };
-use crate::fleet::{BootRecord, BootReport, EventRecord, Fleet, FleetHandle, LogLine, NodeStatus};
+use super::{actions, events};
+use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
 
 /// Longest that a request waits for a change.
-const WAIT: Duration = Duration::from_secs(20);
+pub(super) const WAIT: Duration = Duration::from_secs(20);
 /// Changes that come quicker than this are shown together.
 const CALM: Duration = Duration::from_millis(200);
-/// Most events of one answer.
-const EVENTS_MAX: usize = 1000;
+/// Most events, or audit records, of one answer.
+pub(super) const EVENTS_MAX: usize = 1000;
 
 /// What the rest of the head says of itself.
 pub trait HeadFacts: Send + Sync + Debug {
@@ -148,7 +148,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/report", get(report))
         .route("/v1/log/{node}", get(log))
-        .route("/v1/events", get(events))
+        .route("/v1/events", get(events::events))
         .route("/v1/audit", get(audits))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
@@ -256,13 +256,6 @@ async fn log(
 #[derive(Deserialize)]
 struct Count {
     count: Option<usize>,
-}
-
-async fn events(
-    State(services): State<AdminServices>,
-    Query(query): Query<Count>,
-) -> Result<Json<Vec<EventRecord>>, Failed> {
-    Ok(Json(services.store.events(query.count.unwrap_or(50).min(EVENTS_MAX))?))
 }
 
 async fn audits(

@@ -8,7 +8,7 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::time::UnixTime;
 
 use super::*;
-use crate::fleet::{BootReport, FleetHandle, Input, Joined, LogLine};
+use crate::fleet::{BootReport, EventRecord, FleetHandle, Input, Joined, LogLine, Severity};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::{ImageRef, Snapshot};
 use crate::store::{RedbStore, Store};
@@ -145,6 +145,32 @@ async fn an_approval_is_audited_and_known_to_the_next_head() {
     let (next, _) = FleetHandle::open(&*bench.services.store, bench.services.clock.clone()).unwrap();
     assert!(next.look(|fleet| fleet.approved(&node, mac, now)).is_some());
     assert_eq!(approve().await.unwrap().approved, [], "it waits no more");
+    stop.send_replace(true);
+    writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn events_are_numbered_and_the_next_is_waited_for() {
+    let bench = bench();
+    let (stop, told) = tokio::sync::watch::channel(false);
+    let writer = tokio::spawn(bench.services.fleet.clone().write_to(Arc::clone(&bench.services.store), told));
+    let tell = |text: &str| {
+        bench.services.fleet.tell(Input::Event { severity: Severity::Warning, node: None, text: text.into() });
+    };
+    let next = |from| {
+        let client = bench.client.clone();
+        async move { client.get::<Vec<Event>>(&format!("/v1/events?from={from}")).await.unwrap() }
+    };
+    let (first, ()) = tokio::join!(next(0), async { tell("one") });
+    assert_eq!((first.len(), first[0].number, first[0].record.text.as_str()), (1, 0, "one"));
+    let (second, ()) = tokio::join!(next(1), async { tell("two") });
+    assert_eq!((second[0].number, second[0].record.text.as_str()), (1, "two"));
+    let last: Vec<Event> = bench.client.get("/v1/events?count=1").await.unwrap();
+    assert_eq!(last, second);
+    assert_eq!(next(0).await.len(), 2, "what was there already comes at once");
+    // Who knows no numbers reads the events as before.
+    let plain: Vec<EventRecord> = bench.client.get("/v1/events").await.unwrap();
+    assert_eq!(plain.iter().map(|event| event.text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     stop.send_replace(true);
     writer.await.unwrap();
 }

@@ -4,7 +4,7 @@
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
-//! * `dhcp`: whether boot services answer.
+//! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
 //! * `render`: tables, JSON and YAML on standard output.
 
 mod approve;
@@ -13,6 +13,7 @@ mod config;
 mod context;
 mod dhcp;
 mod entry;
+mod events;
 mod image;
 mod init;
 mod key;
@@ -31,6 +32,7 @@ pub use approve::ApproveArgs;
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use dhcp::DhcpCommand;
+pub use events::EventsCommand;
 pub use image::ImageCommand;
 pub use init::InitCommand;
 pub use key::KeyCommand;

@@ -1,6 +1,5 @@
 //! What commands print: a table for people, JSON or YAML with stable names for programs. Colours only on a terminal.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -33,6 +32,11 @@ impl Style {
             Self::Bad => "31",
             Self::Dim => "2",
         }
+    }
+
+    /// The text in this style if `colour`, else as it is.
+    pub(super) fn paint(self, text: &str, colour: bool) -> String {
+        if colour && self != Self::Plain { format!("\x1b[{}m{text}\x1b[0m", self.sgr()) } else { text.to_owned() }
     }
 }
 
@@ -109,11 +113,7 @@ impl Table {
                     out.push_str("  ");
                 }
                 let pad = if column + 1 == line.len() { 0 } else { width - cell.text.chars().count() };
-                if colour && cell.style != Style::Plain {
-                    _ = write!(out, "\x1b[{}m{}\x1b[0m", cell.style.sgr(), cell.text);
-                } else {
-                    out.push_str(&cell.text);
-                }
+                out.push_str(&cell.style.paint(&cell.text, colour));
                 out.extend(std::iter::repeat_n(' ', pad));
             }
             out.truncate(out.trim_end_matches(' ').len());
@@ -138,7 +138,7 @@ pub fn print_table(table: &Table) -> anyhow::Result<()> {
 }
 
 /// Whether standard output shows colours.
-fn colours() -> bool {
+pub(super) fn colours() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

@@ -7,8 +7,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    BootCommand, ConfigCommand, Context, DhcpCommand, ImageCommand, InitCommand, KeyCommand, NodeCommand,
-    ProfileCommand, TicketCommand, note, serve, write_out,
+    BootCommand, ConfigCommand, Context, DhcpCommand, EventsCommand, ImageCommand, InitCommand, KeyCommand,
+    NodeCommand, ProfileCommand, TicketCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -36,6 +36,7 @@ enum Command {
     /// Whether DHCP answers, and whether it does beside another DHCP server.
     #[command(subcommand)]
     Dhcp(DhcpCommand),
+    Events(EventsCommand),
     Ticket(TicketCommand),
     /// The keys of cluster and head.
     #[command(subcommand)]
@@ -68,6 +69,7 @@ impl Wulf {
             Command::Serve => serve(context),
             Command::Boot(command) => command.run(context),
             Command::Dhcp(command) => command.run(context),
+            Command::Events(command) => command.run(context),
             Command::Ticket(command) => command.run(context),
             Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),

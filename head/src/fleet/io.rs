@@ -86,6 +86,11 @@ impl FleetHandle {
         self.0.changed.subscribe()
     }
 
+    /// Changes whenever something was written to the store.
+    pub fn written(&self) -> watch::Receiver<u64> {
+        self.0.written.subscribe()
+    }
+
     /// Writes what changes to the store, until `stop` says so; then once more. Many changes become one flush of the disk.
     pub async fn write_to(self, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
         loop {

@@ -181,7 +181,7 @@ impl Head {
         let (stop, stopped) = tokio::sync::watch::channel(true);
         runtime.block_on(self.fleet.clone().write_to(store, stopped));
         drop(stop);
-        self.store.events(100).unwrap().into_iter().map(|event| event.severity).collect()
+        self.store.events(100).unwrap().into_iter().map(|(_, event)| event.severity).collect()
     }
 }
 

@@ -155,8 +155,11 @@ pub trait Store: Send + Sync + Debug {
     /// The log of one boot, oldest line first.
     fn log(&self, node: &NodeName, started: UnixTime) -> Result<Vec<LogLine>, StoreError>;
 
-    /// The last `count` events, oldest first.
-    fn events(&self, count: usize) -> Result<Vec<EventRecord>, StoreError>;
+    /// The last `count` events, oldest first, each with its number. Numbers rise by one.
+    fn events(&self, count: usize) -> Result<Vec<(u64, EventRecord)>, StoreError>;
+
+    /// The first `count` events whose number is at least `from`, oldest first, each with its number.
+    fn events_from(&self, from: u64, count: usize) -> Result<Vec<(u64, EventRecord)>, StoreError>;
 
     /// Records who did what.
     fn audit(&self, record: &AuditRecord) -> Result<(), StoreError>;

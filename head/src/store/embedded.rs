@@ -168,11 +168,12 @@ fn last<T: DeserializeOwned>(
     read: &ReadTransaction,
     table: TableDefinition<'_, u64, &[u8]>,
     count: usize,
-) -> Result<Vec<T>, Failure> {
+) -> Result<Vec<(u64, T)>, Failure> {
     let table = read.open_table(table)?;
     let mut values = vec![];
     for entry in table.iter()?.rev().take(count) {
-        values.push(unpack(entry?.1.value())?);
+        let (number, value) = entry?;
+        values.push((number.value(), unpack(value.value())?));
     }
     values.reverse();
     Ok(values)
@@ -325,8 +326,19 @@ impl Store for RedbStore {
         })
     }
 
-    fn events(&self, count: usize) -> Result<Vec<EventRecord>, StoreError> {
+    fn events(&self, count: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
         self.read(|read| last(read, EVENTS, count))
+    }
+
+    fn events_from(&self, from: u64, count: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
+        self.read(|read| {
+            let mut events = vec![];
+            for entry in read.open_table(EVENTS)?.range(from..)?.take(count) {
+                let (number, value) = entry?;
+                events.push((number.value(), unpack(value.value())?));
+            }
+            Ok(events)
+        })
     }
 
     fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
@@ -334,7 +346,8 @@ impl Store for RedbStore {
     }
 
     fn audits(&self, count: usize) -> Result<Vec<AuditRecord>, StoreError> {
-        self.read(|read| last(read, AUDIT, count))
+        let numbered = self.read(|read| last(read, AUDIT, count))?;
+        Ok(numbered.into_iter().map(|(_, record)| record).collect())
     }
 
     fn prune(&self, now: UnixTime) -> Result<(), StoreError> {

@@ -129,8 +129,12 @@ fn logs_and_events_are_rings() {
     let log = store.log(&node, UnixTime(1)).unwrap();
     assert_eq!((log.len() as u64, log[0].text.as_str()), (LOG_LINES_MAX, "10"));
     let events = store.events(usize::MAX).unwrap();
-    assert_eq!((events.len() as u64, events[0].at), (EVENTS_MAX, UnixTime(5)));
-    assert_eq!(store.events(2).unwrap(), [event(EVENTS_MAX + 3), event(EVENTS_MAX + 4)]);
+    assert_eq!((events.len() as u64, events[0].1.at), (EVENTS_MAX, UnixTime(5)));
+    let numbered = |n: u64| (n, event(n));
+    assert_eq!(store.events(2).unwrap(), [numbered(EVENTS_MAX + 3), numbered(EVENTS_MAX + 4)]);
+    assert_eq!(store.events_from(0, 1).unwrap(), [numbered(5)], "the first that is still there");
+    assert_eq!(store.events_from(EVENTS_MAX + 4, 9).unwrap(), [numbered(EVENTS_MAX + 4)]);
+    assert_eq!(store.events_from(EVENTS_MAX + 5, 9).unwrap(), []);
 }
 
 #[test]
