@@ -61,7 +61,11 @@ fn secrets(cluster: &Cluster) -> Result<()> {
     prints(cluster, "stat -c %a /etc/ssh/ssh_host_ed25519_key", "600")?;
     prints(cluster, "stat -c %a /root/.ssh/authorized_keys", "600")?;
     // Whatever of ours any user could read.
-    prints(cluster, "su -s /bin/sh nobody -c 'find /run/wulfpack -type f -readable ! -name wulf-agent 2>/dev/null | wc -l'", "0")?;
+    prints(
+        cluster,
+        "su -s /bin/sh nobody -c 'find /run/wulfpack -type f -readable ! -name wulf-agent 2>/dev/null | wc -l'",
+        "0",
+    )?;
     let arguments = cluster.login(0, "tr '\\0' ' ' < /proc/$(systemctl show -p MainPID --value wulf-agent)/cmdline")?;
     assert_eq!(arguments.trim().rsplit('/').next(), Some("wulf-agent serve"));
     Ok(())

@@ -1,8 +1,10 @@
 //! The whole command line: parses, sets up logging, dispatches, turns errors into exit codes.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
@@ -53,6 +55,11 @@ enum Command {
     /// Import, build, list and remove images.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Write the manual pages of all commands into a directory.
+    Man {
+        /// The directory, such as /usr/share/man/man1; it must exist.
+        dir: PathBuf,
+    },
     /// Print a completion script for a shell.
     Completion {
         /// The shell.
@@ -76,6 +83,11 @@ impl Wulf {
             Command::Profile(command) => command.run(context),
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
+            Command::Man { dir } => {
+                clap_mangen::generate_to(Self::command(), &dir)
+                    .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+                Ok(Exit::Ok.into())
+            }
             Command::Completion { shell } => {
                 let mut script = vec![];
                 clap_complete::generate(shell, &mut Self::command(), "wulf", &mut script);
