@@ -30,7 +30,7 @@ use super::api::{
     UnknownMachine,
 };
 use super::{actions, events};
-use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus};
+use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
@@ -46,6 +46,8 @@ pub(super) const EVENTS_MAX: usize = 1000;
 pub trait HeadFacts: Send + Sync + Debug {
     /// Its status now.
     fn status(&self) -> HeadStatus;
+    /// Image versions that running nodes use, and those that have a swarm.
+    fn versions_in_use(&self) -> Vec<VersionUse>;
     /// Which services answer, and what keeps DHCP from it.
     fn dhcp(&self) -> DhcpStatus;
     /// Whether DHCP answers even where another server does; the error is for a person.
@@ -150,6 +152,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/log/{node}", get(log))
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(audits))
+        .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
         .route("/v1/dhcp", get(dhcp_status))
@@ -293,6 +296,10 @@ async fn ticket(
     let heads = services.control.iter().map(|control| HeadAddr { key: services.head, control: *control }).collect();
     let ticket = Ticket { heads, cluster: vec![services.cluster], token }.to_string();
     Ok(Json(TicketAnswer { ticket, expires: now + life }))
+}
+
+async fn versions(State(services): State<AdminServices>) -> Json<Vec<VersionUse>> {
+    Json(services.facts.versions_in_use())
 }
 
 async fn dhcp_status(State(services): State<AdminServices>) -> Json<DhcpStatus> {

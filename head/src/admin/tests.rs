@@ -8,7 +8,7 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::time::UnixTime;
 
 use super::*;
-use crate::fleet::{BootReport, EventRecord, FleetHandle, Input, Joined, LogLine, Severity};
+use crate::fleet::{BootReport, EventRecord, FleetHandle, Input, Joined, LogLine, Severity, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::{ImageRef, Snapshot};
 use crate::store::{RedbStore, Store};
@@ -29,6 +29,9 @@ impl HeadFacts for Empty {
             members: 0,
             images: vec![],
         }
+    }
+    fn versions_in_use(&self) -> Vec<VersionUse> {
+        vec![]
     }
     fn dhcp(&self) -> DhcpStatus {
         DhcpStatus::default()

@@ -10,9 +10,11 @@ use clap::Subcommand;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use wulfpack_shared::id::{ImageName, VersionId};
 
+use super::in_use::in_use;
 use super::{Cell, Context, Style, Table, note, print};
 use crate::config::{Config, KeyRole, load_key};
 use crate::exit::{Ended, Exit};
+use crate::fleet::VersionUse;
 use crate::image::{BuildSettings, ImageError, ImageInfo, InitramfsSettings, Library, Progress, VersionSummary};
 use crate::registry::{Registry, Snapshot};
 
@@ -134,12 +136,13 @@ fn build(
     let cluster = load_key(&config.paths.cluster_key(), KeyRole::Cluster)?;
     let nodes = nodes(config)?;
     let pinned = nodes.nodes().filter_map(|node| node.image.as_ref()?.version);
+    let (keep, running) = kept(config, in_use(context));
     let mut initramfs = InitramfsSettings::from(&config.initramfs);
     initramfs.infiniband = infiniband;
     let settings = BuildSettings {
         initramfs,
-        keep: config.image.keep,
-        in_use: pinned.collect::<BTreeSet<_>>(),
+        keep,
+        in_use: pinned.chain(running).collect(),
         activate: !no_activate,
         builder: builder(),
         ..BuildSettings::default()
@@ -158,6 +161,17 @@ fn build(
         summaries.extend(library.show(name)?.versions.into_iter().filter(|version| version.id == id));
     }
     print(context, &summaries, || versions_table(&summaries))
+}
+
+/// How many versions are kept, and which for the sake of running nodes: all, where those are not known (REAL-CLUSTERS, rule 32).
+fn kept(config: &Config, uses: anyhow::Result<Vec<VersionUse>>) -> (u32, BTreeSet<VersionId>) {
+    match uses {
+        Ok(uses) => (config.image.keep, uses.into_iter().map(|used| used.version).collect()),
+        Err(error) => {
+            note(&format!("warning: old versions stay, nobody can say which of them running nodes use: {error:#}"));
+            (u32::MAX, BTreeSet::new())
+        }
+    }
 }
 
 /// The person behind `sudo` where there is one.
@@ -182,7 +196,15 @@ fn delete(context: &Context, config: &Config, library: &Library, name: &ImageNam
     let image = library.show(name)?;
     let nodes = nodes(config)?;
     let uses = nodes.nodes().filter(|node| node.image.as_ref().is_some_and(|image| image.name == *name));
-    let users: Vec<String> = uses.map(|node| node.name.to_string()).collect();
+    let mut users: Vec<String> = uses.map(|node| node.name.to_string()).collect();
+    match in_use(context) {
+        Ok(uses) => users.extend(running(&image, &uses, &users)),
+        Err(_) if force => {}
+        Err(error) => {
+            let error = error.context("nobody can say whether running nodes use it; --force removes it all the same");
+            return Err(error.context(format!("image {name} stays")));
+        }
+    }
     if users.is_empty() || force {
         let versions = image.versions.len();
         if !context.yes && !confirm(&format!("Remove image {name} with its tree and {versions} versions?"))? {
@@ -194,6 +216,20 @@ fn delete(context: &Context, config: &Config, library: &Library, name: &ImageNam
     bar.clear();
     note(&format!("removed image {name}"));
     Ok(())
+}
+
+/// Who runs versions of this image beside those that `known` names, whatever the registry wants them to boot next.
+fn running(image: &ImageInfo, uses: &[VersionUse], known: &[String]) -> Vec<String> {
+    let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+    let own = uses.iter().filter(|used| image.versions.iter().any(|version| version.id == used.version));
+    own.flat_map(|VersionUse { version, nodes, members }| match nodes.as_slice() {
+        [] => vec![format!("{members} hosts in the swarm of version {version:.12}")],
+        nodes => {
+            let others = nodes.iter().filter(|node| !known.contains(node.as_str()));
+            others.map(|node| format!("{node} (runs version {version:.12})")).collect()
+        }
+    })
+    .collect()
 }
 
 /// Asks a person. Where there is none, `--yes` has to say so.

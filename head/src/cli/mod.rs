@@ -3,6 +3,7 @@
 //! * `root`: the whole command line; parses, sets up logging, dispatches, turns errors into exit codes.
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
+//! * `in_use`: which image versions running nodes use.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
 //! * `render`: tables, JSON and YAML on standard output.
@@ -15,6 +16,7 @@ mod dhcp;
 mod entry;
 mod events;
 mod image;
+mod in_use;
 mod init;
 mod key;
 mod log;

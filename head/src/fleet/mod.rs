@@ -3,10 +3,11 @@
 //! * `event`: what boot services say.
 //! * `input`, `machine`: pure; boot events and agents' reports become records.
 //! * `record`: one boot.
-//! * `view`: what people are shown.
+//! * `view`: what people are shown. `in_use`: the versions that running nodes use.
 //! * `io`: the fleet of a running head. * `ready`: the login check.
 
 mod event;
+mod in_use;
 mod input;
 mod io;
 mod machine;
@@ -17,6 +18,7 @@ mod record;
 mod view;
 
 pub use event::{BootEvent, BootEvents};
+pub use in_use::{VersionUse, versions_in_use};
 pub use input::{Input, Joined, Output};
 pub use io::FleetHandle;
 pub use machine::{Fleet, Unknown};

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::time::UnixTime;
 
 use super::core::Core;
 use crate::admin::{DhcpStatus, HeadFacts, HeadStatus, ServiceStatus};
 use crate::dhcp::{Handle, State};
+use crate::fleet::{VersionUse, versions_in_use};
 
 /// The head as its administrator sees it.
 #[derive(Debug)]
@@ -69,6 +71,13 @@ impl HeadFacts for RunningHead {
             members: self.core.tracker.len(),
             images: self.core.seeds.egress(),
         }
+    }
+
+    fn versions_in_use(&self) -> Vec<VersionUse> {
+        let members = &self.core.members;
+        let is_member = |key: &PublicKey| members.find(key).is_some() && !members.is_revoked(key);
+        let swarms = self.core.tracker.swarms();
+        self.core.fleet.look(|fleet| versions_in_use(fleet, is_member, swarms))
     }
 
     fn dhcp(&self) -> DhcpStatus {

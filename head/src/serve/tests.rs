@@ -24,6 +24,8 @@ use crate::image::{BuildSettings, Library, Silent};
 use crate::registry::INITIAL_YAML;
 use crate::store::RedbStore;
 
+mod commands;
+
 /// What the user types.
 #[derive(Parser)]
 struct Line {

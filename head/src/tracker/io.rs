@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wulfpack_shared::id::{PublicKey, RackName};
+use wulfpack_shared::id::{PublicKey, RackName, VersionId};
 use wulfpack_shared::net::clock::MonoClock;
 use wulfpack_shared::time::Now;
 use wulfpack_shared::wire::{PeerInfo, TrackAnswer, TrackRequest};
@@ -59,6 +59,12 @@ impl TrackerHandle {
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The images that have a swarm now, and how many members each has.
+    pub fn swarms(&self) -> Vec<(VersionId, usize)> {
+        self.input(Input::Tick);
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner).swarms().collect()
     }
 
     /// Whether there are no members.

@@ -106,6 +106,11 @@ impl Tracker {
         self.by_key.len()
     }
 
+    /// The images that have a swarm, and how many members each has.
+    pub fn swarms(&self) -> impl Iterator<Item = (VersionId, usize)> {
+        self.swarms.iter().map(|(image, swarm)| (*image, swarm.all().len()))
+    }
+
     /// Whether there are no members.
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()

@@ -129,12 +129,14 @@ fn the_silent_are_forgotten_and_the_leaving_at_once() {
     bench.track(3, None, request(0));
     bench.track(3, None, TrackRequest { leaving: true, ..request(0) });
     assert_eq!(bench.tracker.len(), 2);
+    assert_eq!(bench.tracker.swarms().collect::<Vec<_>>(), [(IMAGE, 2)]);
     bench.now = bench.now + Duration::from_secs(20);
     bench.track(2, None, request(0));
     let (at, Reason::Expiry) = bench.tracker.poll_timeout().unwrap();
     bench.now = at;
     assert_eq!(bench.expired(), [key(1)]);
     assert_eq!(bench.expired(), []);
+    assert_eq!(bench.tracker.swarms().collect::<Vec<_>>(), [(IMAGE, 1)]);
     assert_eq!(nodes(&bench.track(4, None, request(0))), [key(2)]);
 }
 
