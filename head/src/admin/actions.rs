@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::StatusCode;
 use wulfpack_shared::limits::TOKEN_LIFETIME;
+use wulfpack_shared::time::UnixTime;
 
-use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot};
+use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyBackup};
 use super::server::{AdminServices, Caller, Failed};
 use crate::fleet::Input;
 use crate::store::AuditRecord;
@@ -42,4 +43,19 @@ pub(super) async fn approve(
         return Err(Failed(StatusCode::SERVICE_UNAVAILABLE, "the head is shutting down; approve again".into()));
     }
     Ok(Json(answer))
+}
+
+/// What is recorded of a copy of all secret keys.
+pub fn key_backup_record(at: UnixTime, who: String, backup: &KeyBackup) -> AuditRecord {
+    AuditRecord { at, who, what: "key-backup".into(), detail: format!("all secret keys to {}", backup.file) }
+}
+
+/// Records a copy of all secret keys.
+pub(super) async fn key_backup(
+    State(services): State<AdminServices>,
+    ConnectInfo(Caller(who)): ConnectInfo<Caller>,
+    Json(request): Json<KeyBackup>,
+) -> Result<Json<KeyBackup>, Failed> {
+    services.store.audit(&key_backup_record(services.clock.now(), who, &request))?;
+    Ok(Json(request))
 }

@@ -167,6 +167,13 @@ pub struct DhcpOverride {
     pub on: bool,
 }
 
+/// `POST /v1/key/backup`: somebody is about to copy all secret keys. The head cannot read them; it records it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyBackup {
+    /// Where to.
+    pub file: String,
+}
+
 /// `GET /v1/key`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyInfo {

@@ -2,6 +2,7 @@
 //!
 //! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
 //! * `actions`: what the head does for an administrator. `events`: what happened, now and next.
+//! * `who`: who somebody is, for records.
 
 mod actions;
 mod api;
@@ -10,10 +11,13 @@ mod events;
 mod server;
 #[cfg(test)]
 mod tests;
+mod who;
 
+pub use actions::key_backup_record;
 pub use api::{
-    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyInfo, Problem,
-    ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyBackup, KeyInfo,
+    Problem, ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};
+pub use who::user_name;

@@ -17,7 +17,6 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{Router, get, post};
 use axum::serve::IncomingStream;
-use nix::unistd::{Uid, User};
 use serde::Deserialize;
 use tokio::net::UnixListener;
 use tokio::time::timeout;
@@ -29,6 +28,7 @@ use super::api::{
     DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest,
     UnknownMachine,
 };
+use super::who::user_name;
 use super::{actions, events};
 use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
@@ -134,13 +134,7 @@ pub(super) struct Caller(pub(super) String);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Caller {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let name = stream.io().peer_cred().map_or_else(
-            |_| "unknown".into(),
-            |cred| match User::from_uid(Uid::from_raw(cred.uid())) {
-                Ok(Some(user)) => user.name,
-                _ => format!("uid {}", cred.uid()),
-            },
-        );
+        let name = stream.io().peer_cred().map_or_else(|_| "unknown".into(), |cred| user_name(cred.uid()));
         Self(name)
     }
 }
@@ -155,6 +149,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
+        .route("/v1/key/backup", post(actions::key_backup))
         .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key))

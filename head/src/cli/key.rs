@@ -10,6 +10,7 @@ use serde::Serialize;
 use wulfpack_shared::id::PublicKey;
 use zeroize::Zeroizing;
 
+use super::audit::record_key_backup;
 use super::{Cell, Context, Table, note, print};
 use crate::config::{Keys, create_new};
 use crate::exit::Exit;
@@ -49,6 +50,7 @@ impl KeyCommand {
                 })?;
             }
             Self::Backup { file } => {
+                record_key_backup(context, &file)?;
                 let mut all = Zeroizing::new(vec![]);
                 for path in [paths.cluster_key(), paths.head_key(), paths.ssh_key()] {
                     let text =

@@ -4,11 +4,13 @@
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
 //! * `in_use`: which image versions running nodes use.
+//! * `audit`: records of what commands do without the head.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
 //! * `render`: tables, JSON and YAML on standard output.
 
 mod approve;
+mod audit;
 mod change;
 mod config;
 mod context;

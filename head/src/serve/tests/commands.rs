@@ -138,3 +138,18 @@ async fn a_version_that_a_node_runs_is_kept_until_it_runs_another() {
     assert!(head.wulf(&["image", "delete", "small"]).await.unwrap_err().to_string().contains("stays"));
     end(head, stop, writer).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_copy_of_the_keys_without_its_record() {
+    let (head, stop, writer) = running(7, |_| ()).await;
+    let path = |name: &str| head.dir.path().join(name).to_str().unwrap().to_owned();
+    head.wulf(&["key", "backup", &path("first.keys")]).await.unwrap();
+    let record = ("key-backup".to_owned(), format!("all secret keys to {}", path("first.keys")));
+    assert_eq!(head.audited(), [record]);
+    // Out of reach: its state is in use, so that nobody can write there.
+    fs::rename(head.core.config.paths.admin_socket(), path("elsewhere")).unwrap();
+    let error = head.wulf(&["key", "backup", &path("second.keys")]).await.unwrap_err();
+    assert!(format!("{error:#}").contains("in use"), "{error:#}");
+    assert!(!Path::new(&path("second.keys")).exists());
+    end(head, stop, writer).await;
+}
