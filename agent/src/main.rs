@@ -1,7 +1,7 @@
 //! The `wulf-agent` binary: PID 1 of the initramfs, the worker that PID 1 starts, the service of the running node, and a
 //! command for any host.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -32,7 +32,9 @@ fn main() -> ExitCode {
         supervisor::run();
     }
     let cli = Cli::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter()).init();
+    // Logs go to files, the journal and the head as well as to consoles: only terminals take escape sequences.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter()).init();
     let outcome = runtime().and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {

@@ -1,6 +1,6 @@
 //! What commands print: a table for people, JSON or YAML with stable names for programs. Colours only on a terminal.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use serde::Serialize;
 
@@ -139,7 +139,12 @@ pub fn print_table(table: &Table) -> anyhow::Result<()> {
 
 /// Whether standard output shows colours.
 pub(super) fn colours() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    colours_on(&io::stdout())
+}
+
+/// Whether this output shows colours: a terminal where nobody has set `NO_COLOR`.
+pub(super) fn colours_on(output: &impl IsTerminal) -> bool {
+    output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Writes to standard output. A reader that has gone away (`wulf node list | head`) is no error.
@@ -176,6 +181,11 @@ mod tests {
     #[test]
     fn colours_do_not_move_columns() {
         assert_eq!(table().render(true), "NODE     STATE\nn1       \x1b[32mready\x1b[0m\nnode-10  -\n");
+    }
+
+    #[test]
+    fn a_file_shows_no_colours() {
+        assert!(!colours_on(&tempfile::tempfile().unwrap()));
     }
 
     #[test]

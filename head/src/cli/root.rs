@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use super::render::colours_on;
 use super::{
     BootCommand, ConfigCommand, Context, DhcpCommand, EventsCommand, ImageCommand, InitCommand, KeyCommand,
     NodeCommand, ProfileCommand, TicketCommand, note, serve, write_out,
@@ -122,7 +123,13 @@ pub fn main() -> ExitCode {
 /// Logs go to standard error: the journal for a service, the terminal for a command.
 fn start_logging(default: &str) {
     let filter = EnvFilter::try_from_env("WULFPACK_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).init();
+    let colours = colours_on(&io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
 }
 
 #[cfg(test)]
