@@ -149,6 +149,8 @@ fn serving_goes_on_across_the_pivot() -> Result<()> {
     let rate = Rate(16_000_000);
     let host = cluster.lab.process_port("h1", Some(rate))?;
     cluster.head.add_nodes(std::slice::from_ref(&host), wulfpack_tests::cluster::IMAGE)?;
+    // The running head follows the file; a moment later it knows.
+    cluster.wait_for(BOOT, |nodes| nodes.iter().any(|node| node.name.as_str() == "h1"))?;
     let ticket = cluster.head.ticket(wulfpack_head::admin::TicketFor::Node("h1".parse()?))?;
     let machine = cluster.power_on(0, &MachineSpec::default())?;
     cluster.wait_for(BOOT, |nodes| nodes.iter().any(|node| node.name.as_str() == "n1" && held(node, 2)))?;
