@@ -18,8 +18,8 @@ const SEED: Duration = Duration::from_secs(3600);
 const USAGE: i32 = 2;
 const REFUSED: i32 = 4;
 
-fn mbit(rate: u64) -> Option<Rate> {
-    Some(Rate(rate * 1_000_000))
+fn mbit(rate: u64) -> Rate {
+    Rate(rate * 1_000_000)
 }
 
 fn hash(path: &Path) -> Result<blake3::Hash> {
@@ -44,7 +44,7 @@ fn exit(fetch: &Fetch, timeout: Duration) -> Result<Option<i32>> {
 
 #[test]
 fn hosts_fetch_an_image_from_each_other() -> Result<()> {
-    let hosts = Hosts::prepare("fetch", 4, mbit(200))?;
+    let hosts = Hosts::prepare("fetch", 4, Some(mbit(200)))?;
     let fetches = hosts.fetch_all()?;
     let reports = fetches.iter().map(|fetch| fetch.report(LONG)).collect::<Result<Vec<_>>>()?;
     for (fetch, report) in fetches.iter().zip(&reports) {
@@ -117,7 +117,7 @@ fn an_anonymous_ticket_admits_as_many_hosts_as_it_says() -> Result<()> {
 
 #[test]
 fn an_interrupted_fetch_goes_on_with_the_same_ticket() -> Result<()> {
-    let hosts = Hosts::prepare("resume", 1, mbit(100))?;
+    let hosts = Hosts::prepare("resume", 1, Some(mbit(100)))?;
     let ticket = hosts.ticket(0)?;
     let begun = Fetch::start(&hosts.lab, hosts.port(0)?, &ticket, Duration::ZERO)?;
     hosts.wait_for(SOON, |nodes| nodes.iter().any(|node| node.held > node.total / 4 && node.held < node.total))?;
@@ -137,7 +137,7 @@ fn an_interrupted_fetch_goes_on_with_the_same_ticket() -> Result<()> {
 #[test]
 fn a_peer_with_corrupt_bytes_costs_a_run_and_is_named() -> Result<()> {
     // The head's link is the narrow one: bytes come from the peer if they can.
-    let hosts = Hosts::prepare("corrupt", 2, mbit(100))?;
+    let hosts = Hosts::prepare("corrupt", 2, Some(mbit(100)))?;
     let liar = hosts.fetch(0, SEED)?;
     liar.report(SOON)?;
     // In the middle, where the peer has verified long ago what it reads now.
@@ -158,7 +158,7 @@ fn a_peer_with_corrupt_bytes_costs_a_run_and_is_named() -> Result<()> {
 
 #[test]
 fn a_peer_that_vanishes_takes_nothing_with_it() -> Result<()> {
-    let hosts = Hosts::prepare("vanish", 3, mbit(100))?;
+    let hosts = Hosts::prepare("vanish", 3, Some(mbit(100)))?;
     let fetches = hosts.fetch_all()?;
     hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 4))?;
     fetches[1].process.kill()?;
@@ -171,7 +171,7 @@ fn a_peer_that_vanishes_takes_nothing_with_it() -> Result<()> {
 
 #[test]
 fn a_head_that_dies_before_all_is_out_strands_nobody() -> Result<()> {
-    let mut hosts = Hosts::prepare("early-death", 3, mbit(100))?;
+    let mut hosts = Hosts::prepare("early-death", 3, Some(mbit(100)))?;
     let fetches = hosts.fetch_all()?;
     hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
     hosts.head.kill()?;
@@ -189,7 +189,7 @@ fn a_head_that_dies_before_all_is_out_strands_nobody() -> Result<()> {
 
 #[test]
 fn once_covered_the_image_needs_no_head() -> Result<()> {
-    let mut hosts = Hosts::prepare("late-death", 3, mbit(100))?;
+    let mut hosts = Hosts::prepare("late-death", 3, Some(mbit(100)))?;
     // Two are complete before the third begins; the head dies when the third has joined.
     let mut fetches = vec![hosts.fetch(0, SEED)?, hosts.fetch(1, SEED)?];
     for fetch in &fetches {
@@ -207,7 +207,7 @@ fn once_covered_the_image_needs_no_head() -> Result<()> {
 
 #[test]
 fn a_lost_link_is_waited_for() -> Result<()> {
-    let hosts = Hosts::prepare("link", 2, mbit(100))?;
+    let hosts = Hosts::prepare("link", 2, Some(mbit(100)))?;
     let fetches = hosts.fetch_all()?;
     hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
     hosts.lab.set_cable(hosts.port(0)?, false)?;

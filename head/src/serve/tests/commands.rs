@@ -11,7 +11,7 @@ use super::*;
 use crate::cli::Wulf;
 use crate::exit::{Ended, Exit};
 use crate::fleet::{Input, Joined};
-use crate::store::{Member, Store as _};
+use crate::store::Member;
 
 /// A head that writes what it learns, and whose configuration is a file.
 async fn running(last: u8, change: impl FnOnce(&mut Config)) -> (Head, watch::Sender<bool>, JoinHandle<()>) {
