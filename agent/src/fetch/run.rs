@@ -126,7 +126,8 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
     let joined = match join_patiently(&order).await {
         Ok(joined) => joined,
         Err(error) => {
-            if matches!(error, JoinError::Refused(_)) {
+            // Where nobody answered, the head may have heard, and counts the token for this key.
+            if !matches!(error, JoinError::Unreachable(_)) {
                 place.abandon();
             }
             return Err(error.into());

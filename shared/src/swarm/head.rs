@@ -33,6 +33,7 @@ impl Image {
         if let Some(count) = self.confirmed.get_mut(unit as usize) {
             *count = count.saturating_add(1);
             self.thin -= u32::from(*count == 2);
+            self.bare -= u32::from(*count == 1);
         }
     }
 
@@ -40,6 +41,7 @@ impl Image {
     pub(super) fn unconfirm(&mut self, unit: u32) {
         self.picker.lost(unit);
         if let Some(count) = self.confirmed.get_mut(unit as usize) {
+            self.bare += u32::from(*count == 1);
             *count = count.saturating_sub(1);
             self.thin += u32::from(*count == 1);
         }
@@ -108,15 +110,26 @@ impl Engine {
                 && theirs.has.is_full()
             {
                 image.outside_until = now + SERVES_ON;
+                image.outside.retain(|(who, until)| *who != ix && *until > now);
+                if image.outside.len() < 2 {
+                    image.outside.push((ix, now + SERVES_ON));
+                }
             }
         }
     }
 
-    /// Says once when every unit is held by at least two live nodes.
+    /// Says once when every unit is held by at least two live nodes: those that are connected, and those that have all of it
+    /// and left in peace.
     pub(super) fn check_covered(&mut self, ix: ImageIx) {
-        let head = self.config.is_head();
+        let (head, now) = (self.config.is_head(), self.now);
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
-        if head && image.thin == 0 && !image.covered {
+        let away = |(who, until): &&(PeerIx, Mono)| *until > now && !self.peers.contains_key(who);
+        let covered = match image.outside.iter().filter(away).count() {
+            0 => image.thin == 0,
+            1 => image.bare == 0,
+            _ => true,
+        };
+        if head && covered && !image.covered {
             image.covered = true;
             self.out.push_back(Output::Event(Event::Covered { image: ix }));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::PeerIx;
 use super::bits::Bits;
 use super::picker::Picker;
 use crate::image::{Run, Units};
@@ -29,9 +30,13 @@ pub(super) struct Image {
     pub(super) confirmed: Vec<u16>,
     /// On a head: units held by fewer than two live nodes.
     pub(super) thin: u32,
+    /// On a head: units held by no live node that is connected.
+    pub(super) bare: u32,
     pub(super) covered: bool,
     /// On a head: until when somebody who left in peace is expected to serve all of it.
     pub(super) outside_until: Mono,
+    /// On a head: who they are, each until when; the first two are enough to know.
+    pub(super) outside: Vec<(PeerIx, Mono)>,
     pub(super) pages_said: bool,
     pub(super) complete_said: bool,
 }
@@ -55,8 +60,10 @@ impl Image {
             picker: Picker::new(total),
             confirmed: if head { vec![0; total as usize] } else { vec![] },
             thin: total,
+            bare: total,
             covered: false,
             outside_until: Mono::ZERO,
+            outside: vec![],
             pages_said: false,
             complete_said: false,
         })

@@ -158,6 +158,20 @@ fn the_head_sends_each_chunk_once_to_many_and_says_covered() {
 }
 
 #[test]
+fn a_complete_node_that_left_in_peace_still_counts_for_covered() {
+    let mut room = Room::new(2, 50);
+    room.connect(1, 0);
+    room.run(3000);
+    assert!(room.engines[1].is_complete(IMAGE));
+    assert_eq!(room.engines[0].connected().count(), 0, "both have everything, and part");
+    room.connect(2, 0);
+    room.connect(2, 1);
+    room.run(3000);
+    assert!(room.engines[2].is_complete(IMAGE));
+    assert_eq!(room.events().filter(|(who, event)| *who == 0 && matches!(event, Event::Covered { .. })).count(), 1);
+}
+
+#[test]
 fn a_late_node_that_knows_nobody_else_is_served_by_the_head_after_a_deadline() {
     let mut room = Room::new(2, 50);
     room.connect(1, 0);
