@@ -291,3 +291,11 @@ async fn read(index: usize, port: Arc<Port>, client: bool, packets: mpsc::Sender
         }
     }
 }
+
+#[cfg(test)]
+impl Handle {
+    /// A handle of no server, which says this of it.
+    pub(crate) fn saying(status: Status) -> Self {
+        Self { status: watch::Sender::new(status).subscribe(), overridden: watch::Sender::new(false) }
+    }
+}

@@ -7,8 +7,11 @@ use tokio::task::JoinHandle;
 use wulfpack_shared::id::{BootId, ImageName, NodeName, PublicKey, VersionId};
 use wulfpack_shared::identity::Role;
 
+use super::super::facts::RunningHead;
 use super::*;
+use crate::admin::HeadFacts;
 use crate::cli::Wulf;
+use crate::dhcp;
 use crate::exit::{Ended, Exit};
 use crate::fleet::{Input, Joined};
 use crate::store::Member;
@@ -113,6 +116,22 @@ async fn dhcp_that_is_off_is_said_to_be_and_cannot_be_overridden() {
     }
     let error = head.wulf(&["dhcp", "override", "on"]).await.unwrap_err();
     assert!(error.to_string().contains("DHCP is off"), "{error}");
+    end(head, stop, writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_withholds_dhcp_is_named_and_overridden() {
+    let (head, stop, writer) = running(8, |_| ()).await;
+    let state = dhcp::State::OtherServer { address: [10, 0, 0, 254].into(), withheld: true };
+    let mut facts = RunningHead::new(Arc::clone(&head.core));
+    let status = dhcp::Status { state, counters: dhcp::Counters::default() };
+    RunningHead::dhcp(&mut facts, dhcp::Handle::saying(status), &["eth1".into()]);
+    let status = HeadFacts::dhcp(&facts);
+    assert_eq!((status.other_server, status.overridden), (Some([10, 0, 0, 254].into()), false));
+    let service = &status.services["dhcp"];
+    assert!(!service.answers && service.detail.starts_with("on eth1: withheld"), "{service:?}");
+    assert_eq!(facts.override_dhcp(true), Ok(()));
+    assert!(HeadFacts::dhcp(&facts).overridden);
     end(head, stop, writer).await;
 }
 
