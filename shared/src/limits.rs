@@ -33,6 +33,8 @@ pub const CONTROL_RESPONSE_MAX: usize = 20 * 1024 * 1024;
 pub const OVERLAYS_MAX: usize = 16 * 1024 * 1024;
 /// Largest membership certificate. Bytes.
 pub const CERTIFICATE_MAX: usize = 1024;
+/// Most changes of the cluster's key that a certificate explains.
+pub const ENDORSEMENTS_MAX: usize = 3;
 /// Most peers in one tracker answer.
 pub const PEERS_MAX: usize = 64;
 /// Most addresses of one peer.

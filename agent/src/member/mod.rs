@@ -1,11 +1,13 @@
-//! A member's conversation with the heads: `machine.rs` says when, `upkeep.rs` does it.
+//! A member's conversation with the heads: `machine.rs` says when, `upkeep.rs` does it; `join.rs` and `renew.rs` check the answers.
 
 mod data;
 mod join;
 mod machine;
+mod renew;
 mod upkeep;
 
 pub use data::{start_swarm, start_swarm_on};
 pub use join::{JoinError, JoinOrder, Joined, join};
 pub use machine::{Input, Output, Schedule, Talk};
+pub use renew::{RenewError, Renewed};
 pub use upkeep::{Command, Live, Member, MemberEvent, Upkeep};

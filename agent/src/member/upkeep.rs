@@ -12,11 +12,12 @@ use wulfpack_shared::net::control::{ControlClient, ControlError};
 use wulfpack_shared::net::swarm::{Swarm, SwarmEvent};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{
-    ControlRequest, ControlResponse, DataAddrs, PeerInfo, RefusalReason, RenewRequest, ReportKind, SwarmSummary,
-    TrackImage, TrackRequest,
+    ControlRequest, ControlResponse, DataAddrs, PeerInfo, RefusalReason, RenewAnswer, RenewRequest, ReportKind,
+    SwarmSummary, TrackImage, TrackRequest,
 };
 
 use super::machine::{Input, Output, Schedule, Talk};
+use super::renew::{RenewError, Renewed};
 use crate::report::Reporter;
 
 /// A member of the swarm with all that keeps it one. Cheap to clone.
@@ -119,7 +120,8 @@ impl Upkeep {
     }
 }
 
-type Answer = (Talk, Result<ControlResponse, ControlError>);
+/// What was asked, with the nonce that a signed time has to answer.
+type Answer = (Talk, [u8; 16], Result<ControlResponse, ControlError>);
 
 async fn run(
     member: Member,
@@ -139,7 +141,8 @@ async fn run(
             match request(&member, talk, want, !seeding) {
                 Some(request) => {
                     let client = Arc::clone(&member.client);
-                    requests.spawn(async move { (talk, client.request(request).await) });
+                    let nonce = nonce(&request);
+                    requests.spawn(async move { (talk, nonce, client.request(request).await) });
                 }
                 None => schedule.handle_input(now(), Input::Answered(talk)),
             }
@@ -161,7 +164,7 @@ async fn run(
                 None => return,
             },
             () = member.reporter.rung() => vec![Input::EventWaits],
-            Some(Ok((talk, answer))) = requests.join_next() => answered(&member, &events, talk, answer).await,
+            Some(Ok(answer)) = requests.join_next() => answered(&member, &events, answer).await,
             () = tokio::time::sleep_until(wake.into()) => vec![Input::Tick],
         };
         for input in inputs {
@@ -203,6 +206,21 @@ fn request(member: &Member, talk: Talk, want: u16, leaving: bool) -> Option<Cont
     })
 }
 
+/// The nonce of a request that has one.
+const fn nonce(request: &ControlRequest) -> [u8; 16] {
+    match request {
+        ControlRequest::Renew(request) => request.nonce,
+        _ => [0; 16],
+    }
+}
+
+fn renew(member: &Member, nonce: &[u8; 16], answer: RenewAnswer) -> Result<(), RenewError> {
+    let renewed = Renewed::check(answer, nonce, &member.identity.key(), &member.trust.cluster())?;
+    renewed.apply(&member.identity)?;
+    live(member).certificate = renewed.certificate;
+    Ok(())
+}
+
 async fn swarm_event(member: &Member, events: &mpsc::Sender<MemberEvent>, event: SwarmEvent) -> Vec<Input> {
     let told = match event {
         SwarmEvent::AskTracker { want } => return vec![Input::AskTracker { want }],
@@ -226,12 +244,7 @@ async fn swarm_event(member: &Member, events: &mpsc::Sender<MemberEvent>, event:
     vec![]
 }
 
-async fn answered(
-    member: &Member,
-    events: &mpsc::Sender<MemberEvent>,
-    talk: Talk,
-    answer: Result<ControlResponse, ControlError>,
-) -> Vec<Input> {
+async fn answered(member: &Member, events: &mpsc::Sender<MemberEvent>, (talk, nonce, answer): Answer) -> Vec<Input> {
     match answer {
         Ok(ControlResponse::Peers(answer)) if talk == Talk::Track => {
             {
@@ -259,11 +272,10 @@ async fn answered(
             [Input::Answered(talk)].into_iter().chain(more).collect()
         }
         Ok(ControlResponse::Renewed(answer)) if talk == Talk::Renew => {
-            if let Err(error) = member.identity.renew(&answer.certificate) {
+            if let Err(error) = renew(member, &nonce, answer) {
                 tracing::warn!(%error, "the head sent a certificate that does not count");
                 return vec![Input::Failed(talk)];
             }
-            live(member).certificate = answer.certificate;
             let _nobody_listens = events.send(MemberEvent::Renewed).await;
             vec![Input::Answered(talk), certificate(member)]
         }

@@ -20,7 +20,7 @@ use super::ready::wait_for_systemd;
 use crate::handover::{MemberState, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm};
 use crate::paths;
-use crate::report::{Queue, Reporter};
+use crate::report::{Queue, Reporter, uptime_ms};
 use crate::root::memory;
 
 /// How long the last reports may take when the node goes down.
@@ -149,6 +149,10 @@ impl Resident {
             self.state.certificate = Some(live.certificate.clone());
             self.state.peers = live.peers.clone();
         }
+        // A renewal may have brought a new key of the cluster, and the head's time.
+        let trust = &self.member.trust;
+        self.state.cluster = trust.cluster();
+        self.state.cluster_time = Some((trust.clock().now(), uptime_ms()));
         (self.state.next_event, self.state.events) = self.member.reporter.parts();
         self.state.counted = self.member.summary();
         if let Err(error) = self.state.save(Path::new(paths::STATE)) {

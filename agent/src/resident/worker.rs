@@ -13,6 +13,7 @@ use crate::handover::{Giver, MemberState};
 use crate::life::{Context, Membered};
 use crate::member::Command;
 use crate::paths;
+use crate::report::uptime_ms;
 use crate::root::memory;
 
 /// Without systemd nobody can say when the system has finished starting: long enough for an init script.
@@ -64,6 +65,9 @@ fn state(membered: &Membered, context: &Context) -> MemberState {
         state.certificate = Some(live.certificate.clone());
         state.peers = live.peers.clone();
     }
+    let trust = &membered.member.trust;
+    state.cluster = trust.cluster();
+    state.cluster_time = Some((trust.clock().now(), uptime_ms()));
     state.counted = membered.member.summary();
     (state.next_event, state.events) = membered.member.reporter.parts();
     state

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use wulfpack_shared::limits::TOKEN_LIFETIME;
 use wulfpack_shared::time::UnixTime;
 
-use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyBackup};
-use super::server::{AdminServices, Caller, Failed};
+use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyBackup, KeyInfo, KeysChange};
+use super::server::{AdminServices, Caller, Failed, key_info, wrong};
 use crate::fleet::Input;
 use crate::store::AuditRecord;
 
@@ -58,4 +58,19 @@ pub(super) async fn key_backup(
 ) -> Result<Json<KeyBackup>, Failed> {
     services.store.audit(&key_backup_record(services.clock.now(), who, &request))?;
     Ok(Json(request))
+}
+
+/// Takes up keys of the cluster that are on disk already.
+pub(super) async fn change_keys(
+    State(services): State<AdminServices>,
+    ConnectInfo(Caller(who)): ConnectInfo<Caller>,
+    Json(request): Json<KeysChange>,
+) -> Result<Json<KeyInfo>, Failed> {
+    let keys = request.keys().ok_or_else(|| wrong("the former keys do not lead to the newest"))?;
+    services.facts.replace_keys(keys).map_err(wrong)?;
+    let info = key_info(&services);
+    let trusted: Vec<String> = info.trusted.iter().map(|key| format!("{key:.16}")).collect();
+    let (at, detail) = (services.clock.now(), format!("trusted, the newest first: {}", trusted.join(", ")));
+    services.store.audit(&AuditRecord { at, who, what: "key-rotate".into(), detail })?;
+    Ok(Json(info))
 }

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
+use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::time::UnixTime;
+use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::config::{ClusterKeys, FormerKey};
 use crate::dhcp::Counters;
 use crate::fleet::{EventRecord, ImageEgress, NodeStatus};
 
@@ -179,10 +183,42 @@ pub struct KeyBackup {
 pub struct KeyInfo {
     /// The cluster's key.
     pub cluster: PublicKey,
+    /// All keys of the cluster that count now, the newest first.
+    pub trusted: Vec<PublicKey>,
     /// This head's key.
     pub head: PublicKey,
     /// Where its control plane listens.
     pub control: Vec<SocketAddr>,
+}
+
+/// `POST /v1/key`: the cluster's keys have changed on disk, where the running head cannot read them any more. As secret as the key.
+#[derive(Serialize, Deserialize)]
+pub struct KeysChange {
+    /// Seed of the key that signs now, in hexadecimal.
+    newest: String,
+    former: Vec<FormerKey>,
+}
+
+impl KeysChange {
+    /// What is sent to the running head.
+    pub fn of(keys: &ClusterKeys) -> Self {
+        Self { newest: HEXLOWER.encode(&*keys.newest().seed()), former: keys.former().to_vec() }
+    }
+
+    /// The keys; `None` where they do not belong together.
+    pub fn keys(self) -> Option<ClusterKeys> {
+        let mut text = self.newest;
+        let seed = HEXLOWER.decode(text.as_bytes()).map(Zeroizing::new);
+        text.zeroize();
+        let seed: [u8; 32] = seed.ok()?.as_slice().try_into().ok()?;
+        ClusterKeys::new(SecretKey::from_seed(seed), self.former)
+    }
+}
+
+impl std::fmt::Debug for KeysChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeysChange").field("former", &self.former).finish_non_exhaustive()
+    }
 }
 
 /// The body of every answer that is not 2xx.

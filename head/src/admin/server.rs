@@ -19,6 +19,7 @@ use axum::routing::{Router, get, post};
 use axum::serve::IncomingStream;
 use serde::Deserialize;
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use wulfpack_shared::id::{NodeName, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, Ticket};
@@ -30,6 +31,7 @@ use super::api::{
 };
 use super::who::user_name;
 use super::{actions, events};
+use crate::config::ClusterKeys;
 use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::ImageRef;
@@ -50,6 +52,8 @@ pub trait HeadFacts: Send + Sync + Debug {
     fn versions_in_use(&self) -> Vec<VersionUse>;
     /// Which services answer, and what keeps DHCP from it.
     fn dhcp(&self) -> DhcpStatus;
+    /// From now on the cluster has these keys; the error is for a person.
+    fn replace_keys(&self, keys: ClusterKeys) -> Result<(), String>;
     /// Whether DHCP answers even where another server does; the error is for a person.
     fn override_dhcp(&self, on: bool) -> Result<(), String>;
 }
@@ -71,8 +75,8 @@ pub struct AdminServices {
     pub tokens: TokenMaker,
     /// The head's time.
     pub clock: ClusterClock,
-    /// The cluster's key.
-    pub cluster: PublicKey,
+    /// The cluster's keys.
+    pub cluster: watch::Receiver<Arc<ClusterKeys>>,
     /// This head's key.
     pub head: PublicKey,
     /// Where the control plane listens.
@@ -152,7 +156,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/key/backup", post(actions::key_backup))
         .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/dhcp/override", post(dhcp_override))
-        .route("/v1/key", get(key))
+        .route("/v1/key", get(key).post(actions::change_keys))
         .with_state(services)
 }
 
@@ -171,7 +175,7 @@ impl From<crate::store::StoreError> for Failed {
     }
 }
 
-fn wrong(why: impl ToString) -> Failed {
+pub(super) fn wrong(why: impl ToString) -> Failed {
     Failed(StatusCode::BAD_REQUEST, why.to_string())
 }
 
@@ -289,7 +293,8 @@ async fn ticket(
     // No ticket without its record.
     services.store.audit(&AuditRecord { at: now, who, what: "ticket".into(), detail })?;
     let heads = services.control.iter().map(|control| HeadAddr { key: services.head, control: *control }).collect();
-    let ticket = Ticket { heads, cluster: vec![services.cluster], token }.to_string();
+    let cluster = services.cluster.borrow().trusted(now);
+    let ticket = Ticket { heads, cluster, token }.to_string();
     Ok(Json(TicketAnswer { ticket, expires: now + life }))
 }
 
@@ -313,5 +318,11 @@ async fn dhcp_override(
 }
 
 async fn key(State(services): State<AdminServices>) -> Json<KeyInfo> {
-    Json(KeyInfo { cluster: services.cluster, head: services.head, control: services.control })
+    Json(key_info(&services))
+}
+
+pub(super) fn key_info(services: &AdminServices) -> KeyInfo {
+    let keys = services.cluster.borrow();
+    let (cluster, trusted) = (keys.public(), keys.trusted(services.clock.now()));
+    KeyInfo { cluster, trusted, head: services.head, control: services.control.clone() }
 }

@@ -1,6 +1,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use wulfpack_shared::id::{BootId, Hash, Mac, NodeName, PublicKey, VersionId};
 use wulfpack_shared::identity::{SecretKey, Ticket, TokenKey, TokenSubject};
 use wulfpack_shared::image::{Compression, Header, Part, SignedHeader};
@@ -8,6 +10,7 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::time::UnixTime;
 
 use super::*;
+use crate::config::ClusterKeys;
 use crate::fleet::{BootReport, EventRecord, FleetHandle, Input, Joined, LogLine, Severity, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::{ImageRef, Snapshot};
@@ -36,6 +39,9 @@ impl HeadFacts for Empty {
     fn dhcp(&self) -> DhcpStatus {
         DhcpStatus::default()
     }
+    fn replace_keys(&self, keys: ClusterKeys) -> Result<(), String> {
+        if keys.follow(&ClusterKeys::first(secret(2))) { Ok(()) } else { Err("restart it".into()) }
+    }
     fn override_dhcp(&self, _: bool) -> Result<(), String> {
         Err("DHCP is off".into())
     }
@@ -55,6 +61,19 @@ impl Registry for Empty {
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::default()
     }
+}
+
+fn secret(n: u8) -> SecretKey {
+    SecretKey::from_seed([n; 32])
+}
+
+/// Key 2, replaced by 3 a moment ago.
+fn rotated() -> ClusterKeys {
+    ClusterKeys::first(secret(2)).rotated(secret(3), UnixTime(1_000_000), Duration::from_secs(1000))
+}
+
+fn cluster() -> watch::Receiver<Arc<ClusterKeys>> {
+    watch::Sender::new(Arc::new(rotated())).subscribe()
 }
 
 struct Bench {
@@ -77,7 +96,7 @@ fn bench() -> Bench {
         images: Arc::new(Empty),
         tokens: TokenMaker::new(TokenKey::new([5; 32])),
         clock,
-        cluster: PublicKey([2; 32]),
+        cluster: cluster(),
         head: PublicKey([1; 32]),
         control: vec!["10.0.0.1:9870".parse().unwrap()],
     };
@@ -120,7 +139,7 @@ async fn a_ticket_is_audited_and_holds_what_was_asked_for() {
     let subject = TicketFor::Anonymous { image: "debian".parse().unwrap(), count: 3 };
     let answer: TicketAnswer = bench.client.post("/v1/ticket", &TicketRequest { subject, life_s: 60 }).await.unwrap();
     let ticket: Ticket = answer.ticket.parse().unwrap();
-    assert_eq!((ticket.heads[0].control.port(), ticket.cluster), (9870, vec![PublicKey([2; 32])]));
+    assert_eq!((ticket.heads[0].control.port(), ticket.cluster), (9870, vec![secret(3).public(), secret(2).public()]));
     let body = TokenKey::new([5; 32]).open(&ticket.token, UnixTime(1_000_000)).unwrap();
     assert!(matches!(body.subject, TokenSubject::Anonymous { count: 3, .. }));
     let audit = &bench.services.store.audits(10).unwrap()[0];
@@ -131,7 +150,7 @@ async fn a_ticket_is_audited_and_holds_what_was_asked_for() {
 #[tokio::test]
 async fn an_approval_is_audited_and_known_to_the_next_head() {
     let bench = bench();
-    let (stop, told) = tokio::sync::watch::channel(false);
+    let (stop, told) = watch::channel(false);
     let writer = tokio::spawn(bench.services.fleet.clone().write_to(Arc::clone(&bench.services.store), told));
     let (mac, node, now): (_, NodeName, _) = (Mac([2, 0, 0, 0, 0, 1]), "n1".parse().unwrap(), UnixTime(1_000_000));
     let request = ApproveRequest { nodes: vec![node.clone(), "n2".parse().unwrap()] };
@@ -155,7 +174,7 @@ async fn an_approval_is_audited_and_known_to_the_next_head() {
 #[tokio::test]
 async fn events_are_numbered_and_the_next_is_waited_for() {
     let bench = bench();
-    let (stop, told) = tokio::sync::watch::channel(false);
+    let (stop, told) = watch::channel(false);
     let writer = tokio::spawn(bench.services.fleet.clone().write_to(Arc::clone(&bench.services.store), told));
     let tell = |text: &str| {
         bench.services.fleet.tell(Input::Event { severity: Severity::Warning, node: None, text: text.into() });
@@ -176,6 +195,20 @@ async fn events_are_numbered_and_the_next_is_waited_for() {
     assert_eq!(plain.iter().map(|event| event.text.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     stop.send_replace(true);
     writer.await.unwrap();
+}
+
+#[tokio::test]
+async fn changed_keys_are_taken_if_they_lead_on_and_audited() {
+    let bench = bench();
+    let info: KeyInfo = bench.client.post("/v1/key", &KeysChange::of(&rotated())).await.unwrap();
+    assert_eq!((info.cluster, info.trusted), (secret(3).public(), vec![secret(3).public(), secret(2).public()]));
+    let audit = &bench.services.store.audits(10).unwrap()[0];
+    assert!(audit.what == "key-rotate" && audit.detail.contains(&format!("{:.16}", secret(2).public())), "{audit:?}");
+    let foreign = KeysChange::of(&ClusterKeys::first(secret(9)));
+    assert!(!format!("{foreign:?}").contains("0909"), "secret");
+    let error = bench.client.post::<KeyInfo>("/v1/key", &foreign).await.unwrap_err();
+    assert_eq!(error.to_string(), "restart it");
+    assert_eq!(bench.services.store.audits(10).unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use wulfpack_shared::identity::SecretKey;
 use zeroize::Zeroizing;
 
-use super::{Paths, create_new};
+use super::{ClusterKeys, Paths, create_new, write_atomically};
 
 /// What a key is for; stands in its file, so that one cannot be taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,14 @@ pub enum KeyError {
         /// What was expected.
         role: KeyRole,
     },
+    /// What it says of former keys does not lead to the cluster's key.
+    #[error("{path:?} does not belong to the cluster's key beside it; restore both from one backup, or move it away: nodes that know only an older key then have to boot again", path = path.display())]
+    Former {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be written.
-    #[error("cannot create the key {path:?}", path = path.display())]
+    #[error("cannot write the key {path:?}", path = path.display())]
     Create {
         /// The file.
         path: PathBuf,
@@ -71,8 +77,8 @@ pub enum KeyError {
 /// The keys that a running head needs.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    /// Signs for the cluster.
-    pub cluster: SecretKey,
+    /// Sign for the cluster.
+    pub cluster: ClusterKeys,
     /// This head.
     pub head: SecretKey,
     /// Secret from which SSH host keys are derived.
@@ -83,7 +89,7 @@ impl Keys {
     /// Reads all keys; refuses files that others than their owner may read.
     pub fn load(paths: &Paths) -> Result<Self, KeyError> {
         Ok(Self {
-            cluster: load_key(&paths.cluster_key(), KeyRole::Cluster)?,
+            cluster: ClusterKeys::load(paths)?,
             head: load_key(&paths.head_key(), KeyRole::Head)?,
             ssh: load_key(&paths.ssh_key(), KeyRole::Ssh)?,
         })
@@ -111,6 +117,12 @@ pub fn create_key(path: &Path, role: KeyRole) -> Result<SecretKey, KeyError> {
     create_new(path, encode(&key, role).as_bytes(), 0o600)
         .map_err(|source| KeyError::Create { path: path.into(), source })?;
     Ok(key)
+}
+
+/// Puts a key where another one is, or none.
+pub(super) fn replace_key(path: &Path, role: KeyRole, key: &SecretKey) -> Result<(), KeyError> {
+    write_atomically(path, encode(key, role).as_bytes(), 0o600)
+        .map_err(|source| KeyError::Create { path: path.into(), source })
 }
 
 fn encode(key: &SecretKey, role: KeyRole) -> Zeroizing<String> {

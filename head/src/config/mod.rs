@@ -4,10 +4,13 @@
 //! * `load`: reading and checking the file.
 //! * `paths`: where everything lies.
 //! * `seed`: how long a node serves its image, as text.
-//! * `keys`: the secret keys of cluster and head as files.
+//! * `keys`: the secret keys of cluster and head as files. `cluster`: the cluster's key, and those that it had before.
 //! * `files`: writing a file so that a reader sees the old or the new one, never half of one.
 //! * `yaml`: reading YAML with errors that name the line and the likely meaning.
 
+mod cluster;
+#[cfg(test)]
+mod cluster_tests;
 mod files;
 mod keys;
 mod load;
@@ -16,6 +19,7 @@ mod paths;
 mod seed;
 pub(crate) mod yaml;
 
+pub use cluster::{ClusterKeys, FormerKey, KeysLock};
 pub use files::{create_dir, create_new, write_atomically};
 pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};
 pub use load::{ConfigError, DEFAULT_YAML};

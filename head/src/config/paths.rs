@@ -86,6 +86,11 @@ impl Paths {
         self.keys().join("cluster.key")
     }
 
+    /// The public keys that signed for the cluster before.
+    pub fn former_keys(&self) -> PathBuf {
+        self.keys().join("cluster.former.json")
+    }
+
     /// The key of this head.
     pub fn head_key(&self) -> PathBuf {
         self.keys().join("head.key")

@@ -187,7 +187,9 @@ fn same_image(purpose: &JoinPurpose, image: &ImageRef) -> Result<(), Refusal> {
 pub struct RenewFacts<'a> {
     /// The certificate in use; its signature and subject are verified, its time is not.
     pub membership: &'a Membership,
-    /// Whether the heads' state has this member.
+    /// Whether the key that signed it is still trusted; else it is one that was.
+    pub vouched: bool,
+    /// Whether the heads' state has this key as the member of this name.
     pub known: bool,
     /// Whether its certificate was revoked.
     pub revoked: bool,
@@ -197,8 +199,9 @@ pub struct RenewFacts<'a> {
     pub now: UnixTime,
 }
 
-/// Decides on a renewal: name, role and rack of the new certificate. A member whose certificate ran out while no head was there is
-/// renewed as long as the heads remember it.
+/// Decides on a renewal: name, role and rack of the new certificate. A member whose certificate ran out while no head was there, or
+/// was signed by a key that is dropped now, is renewed as long as the heads remember it: then it is their own record that counts,
+/// which nobody can forge, whoever has the dropped key.
 pub fn renew(facts: &RenewFacts<'_>) -> Result<(NodeName, Role, Option<RackName>), Refusal> {
     let refuse = |text| Err(Refusal { reason: RefusalReason::NotMember, text });
     let Membership { name, role, not_after, .. } = facts.membership;
@@ -208,6 +211,11 @@ pub fn renew(facts: &RenewFacts<'_>) -> Result<(NodeName, Role, Option<RackName>
     if facts.now > *not_after && !facts.known {
         return refuse(format!(
             "the certificate of {name} ran out at {not_after} and the heads do not remember it; boot it again"
+        ));
+    }
+    if !facts.vouched && !facts.known {
+        return refuse(format!(
+            "the certificate of {name} is signed by a dropped key of the cluster and the heads do not remember it; boot it again"
         ));
     }
     match role {

@@ -5,9 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::sync::watch;
 use wulfpack_shared::id::{NodeName, PublicKey};
-use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, SignedTime, TokenBody, TokenKey};
-use wulfpack_shared::image::{Header, SignedHeader, Units};
+use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, TokenBody, TokenKey};
+use wulfpack_shared::image::{Header, HeaderError, SignedHeader, Units};
 use wulfpack_shared::limits::{CERTIFICATE_MAX, NEIGHBOURS, OVERLAYS_MAX};
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlHandler;
@@ -20,6 +21,7 @@ use wulfpack_shared::wire::{
 use super::Members;
 use super::machine::{self, Admission, Alarm, Decision, Facts, RenewFacts};
 use crate::boot::choose_kernel;
+use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Input, Joined, Severity};
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{Member, Redeemed, Store, StoreError};
@@ -49,8 +51,8 @@ pub trait Registry: Send + Sync + Debug {
 /// All that the service needs.
 #[derive(Debug)]
 pub struct JoinOptions {
-    /// Signs certificates and time.
-    pub cluster: SecretKey,
+    /// Sign certificates, time and manifests.
+    pub cluster: watch::Receiver<Arc<ClusterKeys>>,
     /// Secret from which the stable identities of nodes are derived.
     pub identity: SecretKey,
     /// Reads tokens.
@@ -97,6 +99,10 @@ impl JoinService {
         Self(Arc::new(options))
     }
 
+    fn keys(&self) -> Arc<ClusterKeys> {
+        Arc::clone(&self.0.cluster.borrow())
+    }
+
     /// Answers a join; blocks for as long as rendering and a flush of the disk take.
     pub fn join(&self, key: PublicKey, seen: IpAddr, request: &JoinRequest) -> Result<JoinAnswer, Refusal> {
         let (parts, now) = (&*self.0, self.0.clock.now());
@@ -110,20 +116,22 @@ impl JoinService {
         let (token, purpose, snapshot) = (token.as_ref(), &request.purpose, &snapshot);
         let admission = self.settle(&Facts { key, purpose, token, bound: &bound, revoked, snapshot })?;
         let header = parts.images.header(&admission.image).map_err(|why| refusal(RefusalReason::NoImage, why))?;
-        let kernels = header.verify(&[parts.cluster.public()]);
-        let kernels = kernels.map_err(|error| refusal(RefusalReason::NoImage, error.to_string()))?;
+        let keys = self.keys();
+        let no_image = |error: HeaderError| refusal(RefusalReason::NoImage, error.to_string());
+        let header = keys.hand_out(&header).map_err(no_image)?;
+        let kernels = header.verify(&[keys.public()]).map_err(no_image)?;
         // Everything that can be refused for the configuration's sake comes before the token is spent.
         let node = admission.settings.as_deref().map(|node| self.settings(node, snapshot, &kernels)).transpose()?;
         if let Ok(body) = token {
             self.redeem(body, &admission, Facts { key, purpose, token, bound: &[], revoked, snapshot })?;
         }
         let nonce = token.map_or([0; 16], |body| body.nonce);
-        let certificate = self.certify(key, &admission, request, nonce)?;
+        let certificate = self.certify(&keys, key, &admission, request, nonce)?;
         let peers = self.first_peers(key, seen, &admission, request, &header, &kernels);
         if admission.role == Role::Node {
             self.tell_joined(key, seen, &admission.name, request, &header);
         }
-        let time = SignedTime::sign(parts.clock.now(), &request.nonce, &parts.cluster);
+        let time = keys.time(parts.clock.now(), &request.nonce);
         let (peers, track_after_s) = peers;
         Ok(JoinAnswer { time, certificate, image: header, node: node.map(Box::new), peers, track_after_s })
     }
@@ -160,6 +168,7 @@ impl JoinService {
 
     fn certify(
         &self,
+        keys: &ClusterKeys,
         key: PublicKey,
         admission: &Admission,
         request: &JoinRequest,
@@ -170,7 +179,7 @@ impl JoinService {
         let membership = machine::membership(key, name, role, rack, now, parts.members.epoch());
         let member = member(&membership, request.boot, nonce, now);
         parts.members.put(member).map_err(|error| busy(&error))?;
-        Ok(SignedMembership::sign(&membership, &parts.cluster))
+        Ok(keys.certify(&membership))
     }
 
     fn settings(&self, node: &Node, snapshot: &Arc<Snapshot>, header: &Header) -> Result<NodeSettings, Refusal> {
@@ -266,19 +275,20 @@ impl JoinService {
         let shown = &request.certificate;
         let claimed: Membership =
             decode::<_, CERTIFICATE_MAX>(&shown.membership).map_err(|error| bad(error.to_string()))?;
-        // Its time is the machine's to judge; signature and subject are not.
-        let at = now.min(claimed.not_after);
-        let old = shown.verify(&[parts.cluster.public()], &key, at).map_err(|error| bad(error.to_string()))?;
-        let known = parts.members.find(&key);
+        // Its time, and whether its signer still counts, are the machine's to judge; signature and subject are not.
+        let (keys, at) = (self.keys(), now.min(claimed.not_after));
+        let old = shown.verify(&keys.known(), &key, at).map_err(|error| bad(error.to_string()))?;
+        let vouched = keys.trusted(now).contains(&shown.signer);
+        let member_before = parts.members.find(&key);
+        let known = member_before.as_ref().is_some_and(|member| member.name == old.name);
         let snapshot = parts.registry.snapshot();
         let revoked = parts.members.is_revoked(&key);
-        let facts = RenewFacts { membership: &old, known: known.is_some(), revoked, snapshot: &snapshot, now };
+        let facts = RenewFacts { membership: &old, vouched, known, revoked, snapshot: &snapshot, now };
         let (name, role, rack) = machine::renew(&facts)?;
         let membership = machine::membership(key, name, role, rack, now, parts.members.epoch());
-        let (boot, nonce) = known.map_or_else(Default::default, |member| (member.boot, member.nonce));
+        let (boot, nonce) = member_before.map_or_else(Default::default, |member| (member.boot, member.nonce));
         parts.members.put(member(&membership, boot, nonce, now)).map_err(|error| busy(&error))?;
-        let certificate = SignedMembership::sign(&membership, &parts.cluster);
-        Ok(RenewAnswer { certificate, time: SignedTime::sign(now, &request.nonce, &parts.cluster) })
+        Ok(RenewAnswer { certificate: keys.certify(&membership), time: keys.time(now, &request.nonce) })
     }
 
     async fn answer(&self, key: PublicKey, seen: IpAddr, request: ControlRequest) -> Result<ControlResponse, Refusal> {

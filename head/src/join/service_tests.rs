@@ -2,8 +2,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use wulfpack_shared::id::{BootId, Hash, Mac, NodeName, PublicKey};
-use wulfpack_shared::identity::{SecretKey, TokenKey};
+use wulfpack_shared::identity::{Role, SecretKey, SignedMembership, TokenKey};
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part, SignedHeader};
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlHandler as _;
@@ -11,12 +12,13 @@ use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::{
     ControlRequest, ControlResponse, DataAddrs, JoinAnswer, JoinPurpose, JoinRequest, Phase, Refusal, RefusalReason,
-    RenewRequest, ReportBatch, ReportEvent, ReportKind, TrackImage, TrackRequest,
+    RenewAnswer, RenewRequest, ReportBatch, ReportEvent, ReportKind, TrackImage, TrackRequest,
 };
 
 use super::service::machine_id;
 use super::tests::node;
 use super::*;
+use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Severity};
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{RedbStore, Store};
@@ -72,6 +74,7 @@ struct Head {
     store: Arc<dyn Store>,
     fleet: FleetHandle,
     clock: ClusterClock,
+    keys: watch::Sender<Arc<ClusterKeys>>,
     _dir: tempfile::TempDir,
 }
 
@@ -82,8 +85,9 @@ fn head() -> Head {
     let clock = ClusterClock::at(NOW);
     let (fleet, _probes) = FleetHandle::open(&*store, clock.clone()).unwrap();
     let members = Members::open(Arc::clone(&store)).unwrap();
+    let keys = watch::Sender::new(Arc::new(ClusterKeys::first(cluster())));
     let service = JoinService::new(JoinOptions {
-        cluster: cluster(),
+        cluster: keys.subscribe(),
         identity: SecretKey::from_seed([2; 32]),
         tokens: key.clone(),
         store: Arc::clone(&store),
@@ -97,7 +101,7 @@ fn head() -> Head {
         domain: "cluster.example".into(),
         tmpfs_dirs: vec!["/tmp".into()],
     });
-    Head { service, tokens: TokenMaker::new(key), members, store, fleet, clock, _dir: dir }
+    Head { service, tokens: TokenMaker::new(key), members, store, fleet, clock, keys, _dir: dir }
 }
 
 fn key(byte: u8) -> PublicKey {
@@ -178,7 +182,7 @@ impl Head {
         // Nothing writes in these tests, so that every event is still there.
         let store = Arc::clone(&self.store);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (stop, stopped) = tokio::sync::watch::channel(true);
+        let (stop, stopped) = watch::channel(true);
         runtime.block_on(self.fleet.clone().write_to(store, stopped));
         drop(stop);
         self.store.events(100).unwrap().into_iter().map(|(_, event)| event.severity).collect()
@@ -252,7 +256,7 @@ async fn only_members_track_report_and_renew() {
     assert!(matches!(head.service.handle(key(1), remote, track()).await, ControlResponse::Peers(_)));
 
     // Recorded means stored.
-    let (_stop, stopped) = tokio::sync::watch::channel(false);
+    let (_stop, stopped) = watch::channel(false);
     let writer = tokio::spawn(head.fleet.clone().write_to(Arc::clone(&head.store), stopped));
     let events = vec![ReportEvent { seq: 1, at_ms: 5, kind: ReportKind::Reached(Phase::Join) }];
     let batch = ReportBatch { boot: BootId([9; 16]), events, swarm: None };
@@ -272,6 +276,59 @@ async fn only_members_track_report_and_renew() {
     );
     head.service.renew(key(1), &renew).unwrap();
     assert!(head.members.valid(&key(1), head.clock.now()).is_some());
+}
+
+impl Head {
+    fn change_keys(&self, change: impl Fn(&ClusterKeys) -> ClusterKeys) {
+        self.keys.send_modify(|keys| *keys = Arc::new(change(keys)));
+    }
+
+    fn renew(&self, who: u8, shown: &SignedMembership) -> Result<RenewAnswer, Refusal> {
+        self.service.renew(key(who), &RenewRequest { certificate: shown.clone(), nonce: [8; 16] })
+    }
+}
+
+#[test]
+fn after_a_rotation_all_is_signed_by_the_new_key_and_understood_by_who_knows_only_the_old_one() {
+    let head = head();
+    let before = head.join(1, head.token("n1")).unwrap();
+    let new = SecretKey::from_seed([11; 32]);
+    head.change_keys(|keys| keys.rotated(new.clone(), NOW, Duration::from_secs(14 * 86_400)));
+
+    // A ticket or a boot script from before the rotation: its holder learns of the new key by the certificate.
+    let later = head.tokens.for_ticket("n1".parse().unwrap(), Duration::from_secs(60), NOW).unwrap();
+    let answer = head.join(3, later).unwrap();
+    let keys = answer.certificate.keys_from(&[cluster().public()]);
+    assert_eq!(keys, [cluster().public(), new.public()]);
+    let now = answer.time.verify(&[4; 16], &keys).unwrap();
+    answer.certificate.verify(&[cluster().public()], &key(3), now).unwrap();
+    assert_eq!(answer.image.verify(&[new.public()]).unwrap().name.as_str(), "debian");
+    assert_eq!(answer.image.id(), before.image.id(), "the version stays what it is");
+
+    let renewed = head.renew(1, &before.certificate).unwrap();
+    renewed.time.verify(&[8; 16], &[new.public()]).unwrap();
+    renewed.certificate.verify(&[cluster().public()], &key(1), now).unwrap();
+    renewed.certificate.verify(&[new.public()], &key(1), now).unwrap();
+}
+
+#[test]
+fn a_dropped_key_vouches_for_nobody_whom_the_head_does_not_remember() {
+    let head = head();
+    let before = head.join(1, head.token("n1")).unwrap();
+    let dropped = |keys: &ClusterKeys| {
+        keys.rotated(SecretKey::from_seed([11; 32]), NOW, Duration::from_secs(86_400)).without_old(NOW)
+    };
+    head.change_keys(dropped);
+    // Whoever has the dropped key can write such a certificate: for a key of his own, or for a member's in another's name.
+    let forged = |who: u8, name: &str| {
+        let membership = membership(key(who), name.parse().unwrap(), Role::Node, None, NOW, 0);
+        SignedMembership::sign(&membership, &cluster())
+    };
+    for (who, name) in [(5, "n1"), (1, "n2")] {
+        let refused = head.renew(who, &forged(who, name)).unwrap_err();
+        assert!(refused.text.contains("dropped key"), "{}", refused.text);
+    }
+    head.renew(1, &before.certificate).unwrap();
 }
 
 #[test]

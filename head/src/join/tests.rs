@@ -165,7 +165,8 @@ fn members_are_renewed_while_the_registry_has_them() {
     let own = membership(ME, "n1".parse().unwrap(), Role::Node, None, now, 3);
     assert_eq!((own.not_before.as_secs(), own.not_after.as_secs()), (10_000_000 - 86_400, 10_000_000 + 7 * 86_400));
     let later = UnixTime(own.not_after.0 + 1);
-    let facts = |now, known, revoked| RenewFacts { membership: &own, known, revoked, snapshot: &snapshot, now };
+    let facts =
+        |now, known, revoked| RenewFacts { membership: &own, vouched: true, known, revoked, snapshot: &snapshot, now };
     assert_eq!(
         renew(&facts(now, false, false)).unwrap().2.unwrap().as_str(),
         "r1",
@@ -175,6 +176,9 @@ fn members_are_renewed_while_the_registry_has_them() {
     for bad in [facts(later, false, false), facts(now, true, true)] {
         assert_eq!(renew(&bad).unwrap_err().reason, RefusalReason::NotMember);
     }
+    let dropped = |known| renew(&RenewFacts { vouched: false, ..facts(now, known, false) });
+    assert!(dropped(true).is_ok(), "the heads' own record counts for more than a signature");
+    assert!(dropped(false).unwrap_err().text.contains("dropped key"));
     let gone = RenewFacts { snapshot: &Snapshot::default(), ..facts(now, true, false) };
     assert!(renew(&gone).unwrap_err().text.contains("no longer in the registry"));
     let guest =

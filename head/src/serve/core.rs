@@ -1,24 +1,23 @@
 //! What all services of a head share: state, members, registry, image library, swarm.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
-use wulfpack_shared::id::NodeName;
+use wulfpack_shared::id::{NodeName, PublicKey};
 use wulfpack_shared::identity::{Role, SecretKey, SignedMembership, TokenKey};
-use wulfpack_shared::limits::CERTIFICATE_LIFETIME;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::endpoint::DataSocket;
 use wulfpack_shared::net::swarm::{Swarm, SwarmConfig, SwarmEvent};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::swarm;
+use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::PeerInfo;
 
 use super::places::Places;
 use super::seed::Seeds;
 use super::sources::{Catalogue, RenderedOverlays};
-use crate::config::{Config, Keys};
+use crate::config::{ClusterKeys, Config, Keys};
 use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
@@ -40,7 +39,12 @@ pub(super) struct Opened {
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) config: Config,
-    pub(super) keys: Keys,
+    /// This head's own key.
+    pub(super) head: SecretKey,
+    /// The cluster's keys; changed by the administrator.
+    pub(super) cluster: watch::Sender<Arc<ClusterKeys>>,
+    /// Whom the data plane believes.
+    pub(super) trust: Trust,
     pub(super) places: Places,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: ClusterClock,
@@ -70,14 +74,10 @@ fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
 }
 
 /// This head's own certificate.
-pub(super) fn certificate(keys: &Keys, clock: &ClusterClock, epoch: u32) -> anyhow::Result<SignedMembership> {
-    let key = keys.head.public();
+fn certificate(key: PublicKey, cluster: &ClusterKeys, now: UnixTime, epoch: u32) -> anyhow::Result<SignedMembership> {
     let name: NodeName = format!("head-{key:.16}").parse()?;
-    Ok(SignedMembership::sign(&membership(key, name, Role::Head, None, clock.now(), epoch), &keys.cluster))
+    Ok(cluster.certify(&membership(key, name, Role::Head, None, now, epoch)))
 }
-
-/// How often this head gives itself a new certificate.
-pub(super) const RENEW: Duration = Duration::from_secs(CERTIFICATE_LIFETIME.as_secs() / 4);
 
 impl Core {
     /// Opens everything that listens to nobody but peers of the swarm.
@@ -90,7 +90,8 @@ impl Core {
         let registry = RegistryWatcher::start(&config.paths.nodes_file(), Defaults::from(&config))?;
         let registry = Arc::new(registry);
         let nodes = watch::Sender::new(registry.snapshot());
-        let (swarm, events) = start_swarm(&config, &keys, &places, &clock, &members).context("the swarm")?;
+        let trust = Trust::new(keys.cluster.trusted(clock.now()), clock.clone());
+        let (swarm, events) = start_swarm(&config, &keys, &places, &trust, &members).context("the swarm")?;
         let swarm = Arc::new(swarm);
         let seeds = Arc::new(Seeds::new(Arc::clone(&library), Arc::clone(&swarm)));
         seeds.look().await;
@@ -100,9 +101,12 @@ impl Core {
         let heads = places.addresses.iter().map(|(address, _)| *address).collect();
         let overlays = RenderedOverlays::new(config.clone(), heads, keys.ssh.clone());
         let catalogue = Catalogue(library);
+        let Keys { cluster, head, ssh } = keys;
+        let cluster = watch::Sender::new(Arc::new(cluster));
         let join = JoinService::new(JoinOptions {
-            cluster: keys.cluster.clone(),
-            identity: identity_secret(&keys),
+            cluster: cluster.subscribe(),
+            // Stable identities of nodes hang on the secret that is not rotated: that of their SSH host keys.
+            identity: ssh,
             tokens: token_key.clone(),
             store: Arc::clone(&store),
             members: members.clone(),
@@ -118,7 +122,9 @@ impl Core {
         let tokens = TokenMaker::new(token_key);
         let core = Self {
             config,
-            keys,
+            head,
+            cluster,
+            trust,
             places,
             store,
             clock,
@@ -135,24 +141,32 @@ impl Core {
         };
         Ok((core, Streams { probes, swarm: events }))
     }
-}
 
-/// Stable identities of nodes hang on the secret that is not rotated: that of their SSH host keys.
-fn identity_secret(keys: &Keys) -> SecretKey {
-    keys.ssh.clone()
+    /// The cluster's keys as they are now.
+    pub(super) fn cluster_keys(&self) -> Arc<ClusterKeys> {
+        Arc::clone(&self.cluster.borrow())
+    }
+
+    /// Gives this head a certificate of the newest key, and lets the data plane believe the keys that count now.
+    pub(super) fn renew_own(&self) -> anyhow::Result<()> {
+        let (keys, now) = (self.cluster_keys(), self.clock.now());
+        self.trust.believe(keys.trusted(now));
+        let certificate = certificate(self.head.public(), &keys, now, self.members.epoch())?;
+        Ok(self.swarm.renew(&certificate)?)
+    }
 }
 
 fn start_swarm(
     config: &Config,
     keys: &Keys,
     places: &Places,
-    clock: &ClusterClock,
+    trust: &Trust,
     members: &Members,
 ) -> anyhow::Result<(Swarm, mpsc::Receiver<SwarmEvent>)> {
-    let trust = Trust::new(vec![keys.cluster.public()], clock.clone());
     // A head that starts again must not trust again whom it had cast out.
     trust.revoke(&members.revocations().borrow().keys);
-    let identity = Identity::new(keys.head.clone(), &certificate(keys, clock, members.epoch())?, trust)?;
+    let certificate = certificate(keys.head.public(), &keys.cluster, trust.clock().now(), members.epoch())?;
+    let identity = Identity::new(keys.head.clone(), &certificate, trust.clone())?;
     let bind = |addr| DataSocket::bind(addr, None);
     let sockets = places.with_port(config.ports.data).into_iter().map(bind).collect::<Result<_, _>>()?;
     let seed = u64::from_le_bytes(random()?);

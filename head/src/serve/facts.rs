@@ -8,6 +8,7 @@ use wulfpack_shared::time::UnixTime;
 
 use super::core::Core;
 use crate::admin::{DhcpStatus, HeadFacts, HeadStatus, ServiceStatus};
+use crate::config::ClusterKeys;
 use crate::dhcp::{Handle, State};
 use crate::fleet::{VersionUse, versions_in_use};
 
@@ -64,8 +65,8 @@ impl HeadFacts for RunningHead {
             version: env!("CARGO_PKG_VERSION").into(),
             cluster: self.core.config.cluster.clone(),
             started: self.started,
-            key: self.core.keys.head.public(),
-            cluster_key: self.core.keys.cluster.public(),
+            key: self.core.head.public(),
+            cluster_key: self.core.cluster_keys().public(),
             services,
             registry_error: self.core.registry.error().map(|error| error.to_string()),
             members: self.core.tracker.len(),
@@ -89,6 +90,22 @@ impl HeadFacts for RunningHead {
             State::Serving => None,
         };
         DhcpStatus { services, other_server, overridden: handle.overridden(), unanswered: status.counters }
+    }
+
+    fn replace_keys(&self, keys: ClusterKeys) -> Result<(), String> {
+        let mut refused = false;
+        self.core.cluster.send_if_modified(|now| {
+            refused = !keys.follow(now);
+            if !refused {
+                *now = Arc::new(keys);
+            }
+            !refused
+        });
+        if refused {
+            return Err("these keys do not lead on from the cluster's key that this head has: restart it".into());
+        }
+        tracing::info!(key = %self.core.cluster_keys().public(), "the keys of the cluster have changed");
+        Ok(())
     }
 
     fn override_dhcp(&self, on: bool) -> Result<(), String> {

@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::HeadAddr;
+use wulfpack_shared::limits::CERTIFICATE_LIFETIME;
 use wulfpack_shared::net::control::ControlServer;
 
-use super::core::{Core, RENEW, Streams, certificate};
+use super::core::{Core, Streams};
 use super::facts::RunningHead;
 use super::sources::{BootTokens, InstalledAgent};
 use crate::admin::{AdminServer, AdminServices};
@@ -24,6 +25,8 @@ use crate::http;
 use crate::ndp;
 use crate::tftp;
 
+/// How often the head gives itself a new certificate, and looks whether an old key's time is over.
+const RENEW: Duration = Duration::from_secs(3600);
 /// How often what ran out is forgotten.
 const PRUNE: Duration = Duration::from_secs(3600);
 /// Most heads on a kernel command line.
@@ -63,12 +66,12 @@ impl Services {
         // Bind.
         let admin = AdminServer::bind(&config.paths.admin_socket()).context("the administrator's socket")?;
         let boot = bind_boot(core, &mut facts).await?;
-        let control = ControlServer::start(control_addrs, &core.keys.head, Arc::new(core.join.clone()));
+        let control = ControlServer::start(control_addrs, &core.head, Arc::new(core.join.clone()));
         let control = control.await.context("the control plane")?;
         facts.say("control", list(control.local_addrs()));
         facts.say("data", list(core.swarm.local_addrs()));
         // Start.
-        let heads = head_addrs(core.keys.head.public(), control.local_addrs());
+        let heads = head_addrs(core.head.public(), control.local_addrs());
         let admin_services = AdminServices {
             facts: Arc::new(facts),
             fleet: core.fleet.clone(),
@@ -77,8 +80,8 @@ impl Services {
             images: Arc::new(core.catalogue.clone()),
             tokens: core.tokens.clone(),
             clock: core.clock.clone(),
-            cluster: core.keys.cluster.public(),
-            head: core.keys.head.public(),
+            cluster: core.cluster.subscribe(),
+            head: core.head.public(),
             control: control.local_addrs().to_vec(),
         };
         let mut services = Self { tasks: JoinSet::new(), names: vec![], control };
@@ -94,9 +97,10 @@ impl Services {
 
     fn start_boot(&mut self, core: &Arc<Core>, boot: Boot, evidence: Evidence, heads: Vec<HeadAddr>) {
         let events = || Arc::new(core.fleet.clone());
-        let cluster = vec![core.keys.cluster.public()];
-        // Held by the service itself: nothing changes it until keys can be rotated.
-        let (_, head) = watch::channel(Arc::new(HeadSettings { heads, cluster, debug: false }));
+        let cluster = core.cluster_keys().trusted(core.clock.now());
+        let settings = HeadSettings { heads, cluster, debug: false };
+        let (told, head) = watch::channel(Arc::new(settings));
+        self.spawn("the keeper of the cluster's keys", follow_keys(Arc::clone(core), told));
         if let Some(server) = boot.http {
             let tokens =
                 BootTokens { maker: core.tokens.clone(), fleet: core.fleet.clone(), clock: core.clock.clone() };
@@ -131,7 +135,6 @@ impl Services {
         self.spawn("the swarm", Arc::clone(&core.seeds).listen(core.fleet.clone(), swarm));
         self.spawn("the registry watcher", follow_registry(Arc::clone(core)));
         self.spawn("the revocation list", follow_revocations(Arc::clone(core)));
-        self.spawn("the renewal of the head's certificate", renew_own(Arc::clone(core)));
         self.spawn("the pruning of the state", prune(Arc::clone(core)));
     }
 }
@@ -248,14 +251,18 @@ async fn follow_revocations(core: Arc<Core>) {
     }
 }
 
-async fn renew_own(core: Arc<Core>) {
+/// Boot scripts and the data plane go by the keys that count now. Joins and tickets look for themselves.
+async fn follow_keys(core: Arc<Core>, settings: watch::Sender<Arc<HeadSettings>>) {
+    let mut keys = core.cluster.subscribe();
     loop {
-        tokio::time::sleep(RENEW).await;
-        let renewed = certificate(&core.keys, &core.clock, core.members.epoch())
-            .and_then(|certificate| Ok(core.swarm.renew(&certificate)?));
-        if let Err(error) = renewed {
+        let cluster = keys.borrow_and_update().trusted(core.clock.now());
+        settings
+            .send_modify(|settings| *settings = Arc::new(HeadSettings { cluster, ..HeadSettings::clone(settings) }));
+        if let Err(error) = core.renew_own() {
             tracing::error!(%error, "the head's own certificate is not renewed");
         }
+        // Without a change it waits for the next look; the sender lives as long as the head.
+        let _waited = tokio::time::timeout(RENEW, keys.changed()).await;
     }
 }
 
@@ -263,7 +270,7 @@ async fn prune(core: Arc<Core>) {
     loop {
         let (members, now) = (core.members.clone(), core.clock.now());
         // Nodes whose certificate ran out while the head was down may still come back.
-        let before = now - RENEW * 4;
+        let before = now - CERTIFICATE_LIFETIME;
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || members.prune(before)).await {
             tracing::error!(%error, "the state is not pruned");
         }

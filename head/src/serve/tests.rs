@@ -6,18 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wulfpack_agent::fetch::{self, FetchArgs};
 use wulfpack_shared::id::Mac;
+use wulfpack_shared::identity::{SecretKey, Ticket};
 use wulfpack_shared::wire::Phase;
 
 use super::core::{Core, Opened};
 use super::places::Places;
 use super::services::Services;
-use crate::admin::{AdminClient, ApproveAnswer, ApproveRequest, Status, TicketAnswer, TicketFor, TicketRequest};
+use crate::admin::{
+    AdminClient, ApproveAnswer, ApproveRequest, KeyInfo, KeysChange, Status, TicketAnswer, TicketFor, TicketRequest,
+};
 use crate::config::{Config, InterfaceConfig, KeyRole, Keys, Paths, TokenEvidence, create_dir, create_key};
 use crate::fleet::{BootEvent, BootEvents as _};
 use crate::image::{BuildSettings, Library, Silent};
@@ -87,7 +91,7 @@ fn build(config: &Config, content: &[u8]) {
     let name = "small".parse().unwrap();
     tree(&library.rootfs(&name), content);
     let keys = Keys::load(&config.paths).unwrap();
-    library.build(&name, &BuildSettings::default(), &keys.cluster, &Silent).unwrap();
+    library.build(&name, &BuildSettings::default(), keys.cluster.newest(), &Silent).unwrap();
 }
 
 async fn start(dir: tempfile::TempDir, config: Config) -> Head {
@@ -207,6 +211,38 @@ async fn a_boot_that_has_to_be_approved_waits_for_it() {
     assert_eq!(body(&head.http(token).await), body(&given));
     stop.send_replace(true);
     writer.await.unwrap();
+    head.services.control.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_head_changes_the_clusters_key_and_old_tickets_stay_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), 3);
+    build(&config, &noise(100_000, 3));
+    let head = start(dir, config).await;
+    let first = head.core.cluster_keys();
+    let old = head.ticket(3).await;
+    assert!(head.fetch(&old, "before").await.unwrap() == head.blob());
+
+    let (fresh, day) = (SecretKey::generate().unwrap(), Duration::from_secs(86_400));
+    let rotated = first.rotated(fresh.clone(), head.core.clock.now(), day);
+    let info: KeyInfo = head.client.post("/v1/key", &KeysChange::of(&rotated)).await.unwrap();
+    assert_eq!(info.trusted, [fresh.public(), first.public()]);
+    let told: Ticket = head.ticket(1).await.ticket.parse().unwrap();
+    assert_eq!(told.cluster, info.trusted);
+    assert!(head.fetch(&old, "after").await.unwrap() == head.blob(), "its host was told the old key only");
+
+    let dropped = rotated.without_old(head.core.clock.now());
+    head.client.post::<KeyInfo>("/v1/key", &KeysChange::of(&dropped)).await.unwrap();
+    let told: Ticket = head.ticket(1).await.ticket.parse().unwrap();
+    assert_eq!(told.cluster, [fresh.public()]);
+    assert!(head.fetch(&old, "dropped").await.unwrap() == head.blob());
+    // The data plane follows: it stops believing the old key, and shows a certificate of the new one.
+    head.core.renew_own().unwrap();
+    assert_eq!(head.core.trust.cluster(), [fresh.public()]);
+
+    let back = head.client.post::<KeyInfo>("/v1/key", &KeysChange::of(&first)).await.unwrap_err();
+    assert!(back.to_string().contains("restart it"), "{back}");
     head.services.control.shutdown().await;
 }
 

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{SecretKey, Signature, SignatureError};
+use super::{Endorsement, SecretKey, Signature, SignatureError};
 use crate::id::{ImageName, NodeName, PublicKey, RackName};
 use crate::limits::{CERTIFICATE_MAX, CLOCK_TOLERANCE};
 use crate::time::UnixTime;
@@ -54,6 +54,8 @@ pub struct SignedMembership {
     pub signer: PublicKey,
     /// Over the encoded membership.
     pub signature: Signature,
+    /// How the signer became a key of the cluster, oldest first: a member that was told only an older key follows them.
+    pub endorsements: Vec<Endorsement>,
 }
 
 /// Why a certificate does not count.
@@ -87,17 +89,35 @@ impl SignedMembership {
     pub fn sign(membership: &Membership, cluster: &SecretKey) -> Self {
         let membership = wire::encode(membership);
         let signature = cluster.sign(MEMBERSHIP, &membership);
-        Self { membership, signer: cluster.public(), signature }
+        Self { membership, signer: cluster.public(), signature, endorsements: vec![] }
     }
 
-    /// Checks the signature, the subject and the validity at cluster time `now`.
+    /// The same, with the words by which older keys of the cluster vouch for the signer.
+    #[must_use]
+    pub fn endorsed(self, endorsements: Vec<Endorsement>) -> Self {
+        Self { endorsements, ..self }
+    }
+
+    /// `cluster`, and the keys that it vouches for by this certificate's endorsements.
+    pub fn keys_from(&self, cluster: &[PublicKey]) -> Vec<PublicKey> {
+        Endorsement::extend(cluster, &self.endorsements)
+    }
+
+    /// Checks the signature, by one of `cluster` or a key that these vouch for, the subject and the validity at cluster time `now`.
     pub fn verify(
         &self,
         cluster: &[PublicKey],
         subject: &PublicKey,
         now: UnixTime,
     ) -> Result<Membership, CertificateError> {
-        self.signature.verify(MEMBERSHIP, &self.membership, &self.signer, cluster)?;
+        let extended;
+        let keys = if cluster.contains(&self.signer) {
+            cluster
+        } else {
+            extended = self.keys_from(cluster);
+            &extended
+        };
+        self.signature.verify(MEMBERSHIP, &self.membership, &self.signer, keys)?;
         let membership: Membership = wire::decode::<_, CERTIFICATE_MAX>(&self.membership)?;
         if membership.subject != *subject {
             return Err(CertificateError::OtherSubject);
@@ -166,6 +186,20 @@ mod tests {
             let result = signed.verify(&[cluster.public()], &node.public(), UnixTime::from_secs(secs));
             assert_eq!(result.is_ok(), good, "at {secs}: {result:?}");
         }
+    }
+
+    #[test]
+    fn a_certificate_of_the_new_key_counts_for_those_who_know_only_the_old_one() {
+        let (old, new, node) =
+            (SecretKey::from_seed([1; 32]), SecretKey::from_seed([4; 32]), SecretKey::from_seed([2; 32]));
+        let now = UnixTime::from_secs(1_500_000);
+        let bare = SignedMembership::sign(&member(node.public()), &new);
+        assert!(matches!(bare.verify(&[old.public()], &node.public(), now), Err(CertificateError::Signature(_))));
+        let endorsed = bare.endorsed(vec![Endorsement::sign(new.public(), &old)]);
+        assert_eq!(endorsed.verify(&[old.public()], &node.public(), now).unwrap(), member(node.public()));
+        assert_eq!(endorsed.keys_from(&[old.public()]), [old.public(), new.public()]);
+        let stranger = SecretKey::from_seed([9; 32]);
+        assert!(endorsed.verify(&[stranger.public()], &node.public(), now).is_err());
     }
 
     #[test]

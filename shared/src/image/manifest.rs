@@ -191,6 +191,13 @@ impl SignedHeader {
         Ok(Self { header: encoded, signer: cluster.public(), signature })
     }
 
+    /// The same header, signed by another key: the version stays what it is, as its identity covers the header alone.
+    #[must_use]
+    pub fn signed_by(&self, cluster: &SecretKey) -> Self {
+        let signature = cluster.sign(DOMAIN, &self.header);
+        Self { header: self.header.clone(), signer: cluster.public(), signature }
+    }
+
     /// The identity of this version: BLAKE3 of the encoded header.
     pub fn id(&self) -> VersionId {
         VersionId(Hash::of(&self.header).0)
@@ -236,6 +243,16 @@ mod tests {
             altered.header[position] ^= 1;
             assert!(altered.verify(&[cluster.public()]).is_err());
         }
+    }
+
+    #[test]
+    fn another_signature_leaves_the_version_what_it_is() {
+        let (old, new) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+        let signed = SignedHeader::sign(&header(), &old).unwrap();
+        let again = signed.signed_by(&new);
+        assert_eq!(again.id(), signed.id());
+        assert_eq!(again.verify(&[new.public()]).unwrap(), header());
+        assert!(again.verify(&[old.public()]).is_err());
     }
 
     #[test]

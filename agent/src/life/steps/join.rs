@@ -125,6 +125,7 @@ async fn enter_swarm(
     };
     {
         let mut state = context.state();
+        state.cluster = joined.identity.trust().cluster();
         state.certificate = Some(joined.answer.certificate.clone());
         state.image = Some(joined.answer.image.clone());
         state.seed = settings.seed;

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::id::PublicKey;
-use crate::identity::{Membership, Role, SecretKey, SignedMembership};
+use crate::identity::{Endorsement, Membership, Role, SecretKey, SignedMembership};
 use crate::net::clock::ClusterClock;
 use crate::net::endpoint::{DataEndpoint, DataSocket, Tuning};
 use crate::time::UnixTime;
@@ -153,6 +153,37 @@ async fn a_renewed_certificate_is_shown_from_then_on() {
         assert_eq!(identity.membership().not_after, UnixTime::from_secs(NOW + 60_000));
     }
     assert_eq!(meet(&a, &b, b.key()).await, Ok((b.key(), a.key())));
+}
+
+/// A member `n` that trusts the keys `known` and shows a certificate that `signer` has signed.
+fn rotating(n: u8, known: &[u8], signer: u8, endorsements: Vec<Endorsement>) -> Identity {
+    let certificate = membership(key(n).public(), &key(signer), NOW - 1000, NOW + 1000).endorsed(endorsements);
+    let known = known.iter().map(|n| key(*n).public()).collect();
+    Identity::new(key(n), &certificate, Trust::new(known, ClusterClock::at(UnixTime::from_secs(NOW)))).unwrap()
+}
+
+#[tokio::test]
+async fn members_of_the_old_and_the_new_key_accept_each_other_until_the_old_one_is_dropped() {
+    let named = || vec![Endorsement::sign(key(11).public(), &key(10))];
+    // Certificates of the old key; booted before the new one was made, or after.
+    let (before, told) = (rotating(2, &[10], 10, vec![]), rotating(3, &[11, 10], 10, vec![]));
+    let new = rotating(4, &[11, 10], 11, named());
+    for old in [&before, &told] {
+        assert_eq!(meet(old, &new, new.key()).await, Ok((new.key(), old.key())));
+        assert_eq!(meet(&new, old, old.key()).await, Ok((old.key(), new.key())));
+    }
+    new.trust().believe(vec![key(11).public()]);
+    for old in [&before, &told] {
+        for (client, server) in [(old, &new), (&new, old)] {
+            let error = meet(client, server, server.key()).await.unwrap_err();
+            assert!(error.contains("not a key of this cluster"), "{error}");
+        }
+    }
+    // Renewed, it is one of them again.
+    let certificate = membership(before.key(), &key(11), NOW - 1000, NOW + 1000).endorsed(named());
+    before.trust().believe(certificate.keys_from(&before.trust().cluster()));
+    before.renew(&certificate).unwrap();
+    assert_eq!(meet(&before, &new, new.key()).await, Ok((new.key(), before.key())));
 }
 
 #[test]

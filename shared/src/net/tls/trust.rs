@@ -46,7 +46,7 @@ pub struct Trust(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    cluster: Vec<PublicKey>,
+    cluster: RwLock<Vec<PublicKey>>,
     clock: ClusterClock,
     revoked: RwLock<BTreeSet<PublicKey>>,
 }
@@ -54,12 +54,17 @@ struct Inner {
 impl Trust {
     /// Believes what these keys sign, at the time that `clock` shows.
     pub fn new(cluster: Vec<PublicKey>, clock: ClusterClock) -> Self {
-        Self(Arc::new(Inner { cluster, clock, revoked: RwLock::default() }))
+        Self(Arc::new(Inner { cluster: RwLock::new(cluster), clock, revoked: RwLock::default() }))
     }
 
     /// The cluster's keys.
-    pub fn cluster(&self) -> &[PublicKey] {
-        &self.0.cluster
+    pub fn cluster(&self) -> Vec<PublicKey> {
+        self.0.cluster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on believes what these keys sign, and nothing else. Connections that stand are not touched.
+    pub fn believe(&self, cluster: Vec<PublicKey>) {
+        *self.0.cluster.write().unwrap_or_else(PoisonError::into_inner) = cluster;
     }
 
     /// The cluster's time.
@@ -87,7 +92,7 @@ impl Trust {
             return Err(MemberError::Revoked { key: *key });
         }
         membership
-            .verify(&self.0.cluster, key, self.0.clock.now())
+            .verify(&self.cluster(), key, self.0.clock.now())
             .map_err(|why: CertificateError| MemberError::Membership { key: *key, why: why.to_string() })
     }
 }
