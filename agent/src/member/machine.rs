@@ -196,7 +196,15 @@ impl Schedule {
                 let next = if self.busy { Some(now.mono + COUNTERS) } else { None };
                 self.report.due = if self.events { Some(now.mono + GATHER) } else { next };
             }
-            Talk::Renew => self.renew.due = None,
+            Talk::Renew => {
+                self.renew.due = None;
+                // Whose certificate had run out was refused everything else: from now on it is a member again.
+                for line in [&mut self.track, &mut self.report] {
+                    if line.failures > 0 && !line.under_way {
+                        line.due = Some(now.mono);
+                    }
+                }
+            }
         }
     }
 
@@ -280,6 +288,37 @@ mod tests {
             now = Now::mono(wake);
             assert_eq!(feed(&mut schedule, now, Input::AskTracker { want: 9 }), [Talk::Track]);
         }
+    }
+
+    #[test]
+    fn a_certificate_that_ran_out_is_renewed_when_a_head_comes_back_and_the_member_tracks_at_once() {
+        let mut schedule = Schedule::new(at(0), 3600, 1);
+        let issued = UnixTime(1_000_000_000_000);
+        let life = Duration::from_secs(80_000);
+        feed(&mut schedule, at(0), Input::Certificate { issued, until: issued + life });
+        // To the nanosecond, as what is due a part of a millisecond later is not due yet.
+        let exact = |mono: Mono| Now { mono, ..at(mono.as_millis()) };
+        // No head for ten lives: both are tried again and again.
+        let (mut now, mut renewals) = (Mono::ZERO, 0);
+        while now < Mono::ZERO + life * 10 {
+            now = schedule.poll_timeout().unwrap().0;
+            for talk in feed(&mut schedule, exact(now), Input::Tick) {
+                renewals += u32::from(talk == Talk::Renew);
+                feed(&mut schedule, exact(now), Input::Failed(talk));
+            }
+        }
+        assert!(renewals > 9 * 80_000 / 75, "{renewals}");
+        now = schedule.renew.due.unwrap();
+        let sent = feed(&mut schedule, exact(now), Input::Tick);
+        assert!(sent.contains(&Talk::Renew));
+        for talk in sent.into_iter().filter(|talk| *talk != Talk::Renew) {
+            feed(&mut schedule, exact(now), Input::Failed(talk));
+        }
+        assert_eq!(feed(&mut schedule, exact(now), Input::Answered(Talk::Renew)), [Talk::Track]);
+        let issued = UnixTime(issued.0 + now.as_millis());
+        feed(&mut schedule, exact(now), Input::Certificate { issued, until: issued + life });
+        let pause = schedule.renew.due.unwrap().since(now);
+        assert!((Duration::from_secs(30_000)..=Duration::from_secs(50_000)).contains(&pause), "{pause:?}");
     }
 
     #[test]

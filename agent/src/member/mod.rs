@@ -9,5 +9,5 @@ mod upkeep;
 pub use data::{start_swarm, start_swarm_on};
 pub use join::{JoinError, JoinOrder, Joined, join};
 pub use machine::{Input, Output, Schedule, Talk};
-pub use renew::{RenewError, Renewed};
+pub use renew::{RenewError, Renewed, until_renewed};
 pub use upkeep::{Command, Live, Member, MemberEvent, Upkeep};

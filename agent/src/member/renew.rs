@@ -1,10 +1,16 @@
 //! A new certificate: nothing of the head's answer is believed before it is checked.
 
+use std::time::Duration;
+
 use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::{CertificateError, SignatureError, SignedMembership};
+use wulfpack_shared::net::control::{ControlClient, ControlError};
 use wulfpack_shared::net::tls::{Identity, IdentityError};
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::RenewAnswer;
+use wulfpack_shared::wire::{ControlRequest, ControlResponse, RenewAnswer, RenewRequest};
+
+/// First and longest pause between two tries.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// A renewal that was checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +23,21 @@ pub struct Renewed {
     pub cluster: Vec<PublicKey>,
 }
 
-/// Why a renewal is not believed.
+/// Why a certificate is not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
+    /// No head answered.
+    #[error("no head could be reached: {0}")]
+    Unreachable(#[from] ControlError),
+    /// A head said no.
+    #[error("the head refuses: {0}")]
+    Refused(String),
+    /// A head answered something else.
+    #[error("the head answered something else than a renewal: it may run another version")]
+    Confused,
+    /// No random numbers.
+    #[error("the kernel gives no random numbers: {0}")]
+    Random(getrandom::Error),
     /// The time is not signed by the cluster for this request.
     #[error("the head's time is not to be trusted: {0}")]
     Time(#[from] SignatureError),
@@ -63,6 +81,43 @@ impl Renewed {
         trust.clock().set(self.time);
         trust.believe(self.cluster.clone());
         Ok(identity.renew(&self.certificate)?)
+    }
+}
+
+/// Asks until a head has renewed this certificate, which may have run out: for a member that can do nothing before. `asking` is
+/// called in front of each try.
+pub async fn until_renewed(
+    client: &ControlClient,
+    key: &PublicKey,
+    certificate: &SignedMembership,
+    cluster: &[PublicKey],
+    mut asking: impl FnMut(),
+) -> Renewed {
+    let mut pause = PAUSE.0;
+    loop {
+        asking();
+        match ask(client, key, certificate, cluster).await {
+            Ok(renewed) => return renewed,
+            Err(error) => tracing::warn!(%error, "this node is no member until its certificate is renewed"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+async fn ask(
+    client: &ControlClient,
+    key: &PublicKey,
+    certificate: &SignedMembership,
+    cluster: &[PublicKey],
+) -> Result<Renewed, RenewError> {
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(RenewError::Random)?;
+    let request = RenewRequest { certificate: certificate.clone(), nonce };
+    match client.request(ControlRequest::Renew(request)).await? {
+        ControlResponse::Renewed(answer) => Renewed::check(answer, &nonce, key, cluster),
+        ControlResponse::Refused(refusal) => Err(RenewError::Refused(refusal.text)),
+        _ => Err(RenewError::Confused),
     }
 }
 

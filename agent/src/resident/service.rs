@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use wulfpack_shared::id::Hash;
+use wulfpack_shared::id::{Hash, PublicKey};
+use wulfpack_shared::identity::{CertificateError, SignedMembership};
 use wulfpack_shared::image::Run;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlClient;
@@ -18,28 +19,31 @@ use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
 use super::ready::wait_for_systemd;
 use crate::handover::{MemberState, Taker};
-use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm};
+use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm, until_renewed};
 use crate::paths;
 use crate::report::{Queue, Reporter, uptime_ms};
 use crate::root::memory;
 
 /// How long the last reports may take when the node goes down.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long systemd shall wait for one more try to reach a head, in microseconds: longer than a try and the pause after it.
+const PATIENCE_US: u32 = 600_000_000;
 
 /// Takes over from the worker that booted the node, or goes on after a restart.
 pub async fn serve() -> Result<()> {
     let taken = Taker::connect(Path::new(paths::HANDOVER)).await.context("failed to take over from the boot")?;
-    let (taker, state) = match taken {
+    let (taker, mut state) = match taken {
         Some((taker, state)) => (Some(taker), state),
         None => {
             let state = MemberState::load(Path::new(paths::STATE))?;
             (None, state.context("this system was not booted by Wulfpack: there is no state of a boot")?)
         }
     };
-    let certificate = state.certificate.clone().context("the node never joined")?;
     let signed = state.image.clone().context("the node has no image")?;
     let header = signed.verify(&state.cluster)?;
     let key = state.key().context("the node has no key")?;
+    let client = Arc::new(ControlClient::new(state.heads.clone(), &key)?);
+    let certificate = valid_certificate(&client, &key.public(), &mut state).await?;
     let time = state.cluster_now().context("the node never learned the cluster's time")?;
     let trust = Trust::new(state.cluster.clone(), ClusterClock::at(time));
     let identity = Identity::new(key.clone(), &certificate, trust.clone())?;
@@ -56,7 +60,6 @@ pub async fn serve() -> Result<()> {
         taker.take().await.context("failed to take the port over")?;
     }
     let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
-    let client = Arc::new(ControlClient::new(state.heads.clone(), &key)?);
     let (swarm, swarm_events) = start_swarm(&identity, &state.data, None, &header)?;
     swarm.add_image(signed.id(), store, held).await?;
     swarm.add_peers(state.peers.clone()).await?;
@@ -66,8 +69,34 @@ pub async fn serve() -> Result<()> {
     let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
     let mut resident = Resident { member, upkeep, events, state };
     resident.save();
-    sd_notify::notify(&[NotifyState::Ready]).context("failed to tell systemd that the service is ready")?;
+    sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
+        .context("failed to tell systemd that the service is ready")?;
     resident.run().await
+}
+
+/// The member's certificate. One that ran out while no head was there, and this service was started again, is renewed first: a
+/// node must not have to boot for that.
+async fn valid_certificate(
+    client: &ControlClient,
+    key: &PublicKey,
+    state: &mut MemberState,
+) -> Result<SignedMembership> {
+    let certificate = state.certificate.clone().context("the node never joined")?;
+    let now = state.cluster_now().context("the node never learned the cluster's time")?;
+    let Err(CertificateError::OutOfTime { .. }) = certificate.verify(&state.cluster, key, now) else {
+        return Ok(certificate);
+    };
+    let asking = || {
+        // Else systemd would take the wait for a hang. Without systemd there is nobody to tell.
+        let _unheard = sd_notify::notify(&[
+            NotifyState::ExtendTimeoutUsec(PATIENCE_US),
+            NotifyState::Status("the certificate ran out: waiting for a head to renew it"),
+        ]);
+    };
+    let renewed = until_renewed(client, key, &certificate, &state.cluster, asking).await;
+    state.cluster = renewed.cluster;
+    state.cluster_time = Some((renewed.time, uptime_ms()));
+    Ok(renewed.certificate)
 }
 
 /// Hashes every unit again; what does not fit is not served.

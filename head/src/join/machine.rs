@@ -1,6 +1,7 @@
 //! Who is admitted as what. Pure: facts in, decision out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wulfpack_shared::id::{NodeName, PublicKey, RackName};
 use wulfpack_shared::identity::{Membership, Role, TokenBody, TokenError, TokenSubject};
@@ -10,6 +11,10 @@ use wulfpack_shared::wire::{JoinPurpose, Refusal, RefusalReason};
 
 use crate::fleet::Severity;
 use crate::registry::{ImageRef, Node, Snapshot};
+
+/// How long after the end of its certificate a node may still renew it: so long a head may be away without a node having to
+/// boot again. The heads remember members, and whom they revoked, as long.
+pub const RENEWAL_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// All that a decision on a join depends on.
 #[derive(Debug)]
@@ -207,6 +212,12 @@ pub fn renew(facts: &RenewFacts<'_>) -> Result<(NodeName, Role, Option<RackName>
     let Membership { name, role, not_after, .. } = facts.membership;
     if facts.revoked {
         return refuse(format!("the certificate of {name} was revoked"));
+    }
+    if facts.now > *not_after + RENEWAL_GRACE {
+        let days = RENEWAL_GRACE.as_secs() / 86_400;
+        return refuse(format!(
+            "the certificate of {name} ran out at {not_after}, more than {days} days ago; boot it again"
+        ));
     }
     if facts.now > *not_after && !facts.known {
         return refuse(format!(

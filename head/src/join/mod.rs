@@ -13,7 +13,7 @@ mod service_tests;
 mod tests;
 mod tokens;
 
-pub use machine::{Admission, Alarm, Decision, Facts, RenewFacts, decide, membership, renew};
+pub use machine::{Admission, Alarm, Decision, Facts, RENEWAL_GRACE, RenewFacts, decide, membership, renew};
 pub use members::Members;
 pub use service::{Images, JoinOptions, JoinService, Overlays, Registry};
 pub use tokens::{TicketError, TokenMaker};

@@ -289,6 +289,28 @@ impl Head {
 }
 
 #[test]
+fn an_expired_member_comes_back_as_long_as_heads_remember_it_and_a_revoked_one_never_does() {
+    let head = head();
+    let joined = head.join(1, head.token("n1")).unwrap();
+    let boots = |start: UnixTime| head.tokens.for_boot(&"n1".parse().unwrap(), MAC, start, NOW);
+    let cast_out = head.join(2, boots(NOW + Duration::from_secs(100))).unwrap();
+    head.members.revoke(&[key(2)], head.clock.now()).unwrap();
+    // As the head prunes at its start, after a time in which none ran.
+    let after = |days: u64| {
+        head.clock.set(NOW + Duration::from_secs(days * 86_400));
+        head.members.prune(head.clock.now() - RENEWAL_GRACE).unwrap();
+    };
+    after(7 + 29);
+    let answer = head.renew(1, &joined.certificate).unwrap();
+    let now = answer.time.verify(&[8; 16], &[cluster().public()]).unwrap();
+    answer.certificate.verify(&[cluster().public()], &key(1), now).unwrap();
+    assert!(head.renew(2, &cast_out.certificate).unwrap_err().text.contains("revoked"));
+    after(7 + 31);
+    assert!(head.renew(2, &cast_out.certificate).unwrap_err().text.contains("boot it again"));
+    assert!(head.renew(1, &answer.certificate).is_ok(), "the new certificate counts");
+}
+
+#[test]
 fn after_a_rotation_all_is_signed_by_the_new_key_and_understood_by_who_knows_only_the_old_one() {
     let head = head();
     let before = head.join(1, head.token("n1")).unwrap();

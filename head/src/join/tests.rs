@@ -5,7 +5,7 @@ use wulfpack_shared::identity::{Role, TokenBody, TokenError, TokenSubject};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::{JoinPurpose, OnFail, RefusalReason, RootMode, SeedPolicy};
 
-use super::machine::{Decision, Facts, RenewFacts, decide, membership, renew};
+use super::machine::{Decision, Facts, RENEWAL_GRACE, RenewFacts, decide, membership, renew};
 use crate::fleet::Severity;
 use crate::registry::{ImageRef, Interface, Node, Snapshot};
 
@@ -173,6 +173,10 @@ fn members_are_renewed_while_the_registry_has_them() {
         "the rack is the registry's of today"
     );
     assert!(renew(&facts(later, true, false)).is_ok(), "a node that the heads remember comes back by itself");
+    let last = own.not_after + RENEWAL_GRACE;
+    assert!(renew(&facts(last, true, false)).is_ok());
+    let refused = renew(&facts(UnixTime(last.0 + 1), true, false)).unwrap_err();
+    assert!(refused.text.contains("more than 30 days ago; boot it again"), "{}", refused.text);
     for bad in [facts(later, false, false), facts(now, true, true)] {
         assert_eq!(renew(&bad).unwrap_err().reason, RefusalReason::NotMember);
     }

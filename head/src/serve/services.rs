@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::HeadAddr;
-use wulfpack_shared::limits::CERTIFICATE_LIFETIME;
 use wulfpack_shared::net::control::ControlServer;
 
 use super::core::{Core, Streams};
@@ -22,6 +21,7 @@ use crate::config::TokenEvidence;
 use crate::dhcp::{self, Evidence};
 use crate::fleet::check_logins;
 use crate::http;
+use crate::join::RENEWAL_GRACE;
 use crate::ndp;
 use crate::tftp;
 
@@ -270,7 +270,7 @@ async fn prune(core: Arc<Core>) {
     loop {
         let (members, now) = (core.members.clone(), core.clock.now());
         // Nodes whose certificate ran out while the head was down may still come back.
-        let before = now - CERTIFICATE_LIFETIME;
+        let before = now - RENEWAL_GRACE;
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || members.prune(before)).await {
             tracing::error!(%error, "the state is not pruned");
         }

@@ -12,8 +12,10 @@ use clap::Parser;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wulfpack_agent::fetch::{self, FetchArgs};
-use wulfpack_shared::id::Mac;
-use wulfpack_shared::identity::{SecretKey, Ticket};
+use wulfpack_agent::member::until_renewed;
+use wulfpack_shared::id::{BootId, Mac, PublicKey};
+use wulfpack_shared::identity::{HeadAddr, Membership, Role, SecretKey, SignedMembership, Ticket};
+use wulfpack_shared::net::control::ControlClient;
 use wulfpack_shared::wire::Phase;
 
 use super::core::{Core, Opened};
@@ -25,8 +27,9 @@ use crate::admin::{
 use crate::config::{Config, InterfaceConfig, KeyRole, Keys, Paths, TokenEvidence, create_dir, create_key};
 use crate::fleet::{BootEvent, BootEvents as _};
 use crate::image::{BuildSettings, Library, Silent};
+use crate::join::membership;
 use crate::registry::INITIAL_YAML;
-use crate::store::RedbStore;
+use crate::store::{Member, RedbStore};
 
 mod commands;
 
@@ -243,6 +246,50 @@ async fn a_running_head_changes_the_clusters_key_and_old_tickets_stay_good() {
 
     let back = head.client.post::<KeyInfo>("/v1/key", &KeysChange::of(&first)).await.unwrap_err();
     assert!(back.to_string().contains("restart it"), "{back}");
+    head.services.control.shutdown().await;
+}
+
+/// A registry with these nodes.
+fn register(config: &Config, nodes: &[&str]) {
+    let nodes: String = nodes.iter().map(|name| format!("  {name}:\n    image name: small\n")).collect();
+    fs::write(config.paths.nodes_file(), format!("nodes:\n{nodes}")).unwrap();
+}
+
+/// A node that joined long ago with this key, as the head remembers it, and its certificate, which has run out.
+fn long_gone(head: &Head, name: &str, key: PublicKey) -> SignedMembership {
+    let joined = head.core.clock.now() - Duration::from_secs(20 * 86_400);
+    let membership = membership(key, name.parse().unwrap(), Role::Node, None, joined, 0);
+    let Membership { subject, name, role, rack, not_after, .. } = membership.clone();
+    let (boot, nonce) = (BootId([1; 16]), [1; 16]);
+    head.core.members.put(Member { key: subject, name, role, rack, boot, nonce, issued: joined, not_after }).unwrap();
+    head.core.cluster_keys().certify(&membership)
+}
+
+impl Head {
+    fn control(&self, key: &SecretKey) -> ControlClient {
+        let addrs = self.services.control.local_addrs().iter();
+        let heads = addrs.map(|control| HeadAddr { key: self.core.head.public(), control: *control }).collect();
+        ControlClient::new(heads, key).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_certificate_ran_out_becomes_a_member_again_without_a_boot() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), 4);
+    register(&config, &["n1"]);
+    let head = start(dir, config).await;
+    let key = SecretKey::generate().unwrap();
+    let old = long_gone(&head, "n1", key.public());
+    let now = head.core.clock.now();
+    assert!(head.core.trust.check(&key.public(), &old).is_err());
+    assert!(head.core.members.valid(&key.public(), now).is_none());
+
+    let cluster = head.core.trust.cluster();
+    let renewed = until_renewed(&head.control(&key), &key.public(), &old, &cluster, || {}).await;
+    assert!(renewed.time.distance(now) < Duration::from_secs(600));
+    head.core.trust.check(&key.public(), &renewed.certificate).unwrap();
+    assert!(head.core.members.valid(&key.public(), now).is_some());
     head.services.control.shutdown().await;
 }
 
