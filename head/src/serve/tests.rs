@@ -16,7 +16,9 @@ use wulfpack_agent::member::until_renewed;
 use wulfpack_shared::id::{BootId, Mac, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, Membership, Role, SecretKey, SignedMembership, Ticket};
 use wulfpack_shared::net::control::ControlClient;
-use wulfpack_shared::wire::Phase;
+use wulfpack_shared::wire::{
+    ControlRequest, ControlResponse, DataAddrs, Phase, RefusalReason, RenewRequest, TrackRequest,
+};
 
 use super::core::{Core, Opened};
 use super::places::Places;
@@ -290,6 +292,46 @@ async fn a_node_whose_certificate_ran_out_becomes_a_member_again_without_a_boot(
     assert!(renewed.time.distance(now) < Duration::from_secs(600));
     head.core.trust.check(&key.public(), &renewed.certificate).unwrap();
     assert!(head.core.members.valid(&key.public(), now).is_some());
+    head.services.control.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_node_is_locked_out_by_the_head_and_named_to_its_peers() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), 5);
+    register(&config, &["n1", "n2"]);
+    let head = start(dir, config).await;
+    let cluster = head.core.trust.cluster();
+    let [deleted, peer] = [(); 2].map(|()| SecretKey::generate().unwrap());
+    let mut members = vec![];
+    for (name, key) in [("n1", &deleted), ("n2", &peer)] {
+        let (old, client) = (long_gone(&head, name, key.public()), head.control(key));
+        members.push((until_renewed(&client, &key.public(), &old, &cluster, || {}).await.certificate, client));
+    }
+    let data = DataAddrs { port: 9871, ips: vec![] };
+    let track = TrackRequest { data, images: vec![], want: 5, have: vec![], leaving: false };
+    let track = || ControlRequest::Track(track.clone());
+    for (_, client) in &members {
+        let ControlResponse::Peers(answer) = client.request(track()).await.unwrap() else { panic!() };
+        assert_eq!(answer.revoked, []);
+    }
+
+    register(&head.core.config, &["n2"]);
+    // The registry is looked at; then members, tracker and data plane follow one after the other.
+    let followed = async {
+        while !head.core.trust.is_revoked(&deleted.public()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), followed).await.unwrap();
+    head.core.trust.check(&deleted.public(), &members[0].0).unwrap_err();
+    let ControlResponse::Peers(answer) = members[1].1.request(track()).await.unwrap() else { panic!() };
+    assert_eq!((answer.revoked, answer.epoch), (vec![deleted.public()], 1));
+    let renew = RenewRequest { certificate: members[0].0.clone(), nonce: [1; 16] };
+    for request in [track(), ControlRequest::Renew(renew)] {
+        let ControlResponse::Refused(refused) = members[0].1.request(request).await.unwrap() else { panic!() };
+        assert_eq!(refused.reason, RefusalReason::NotMember, "{}", refused.text);
+    }
     head.services.control.shutdown().await;
 }
 
