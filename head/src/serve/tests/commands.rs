@@ -21,6 +21,8 @@ async fn running(last: u8, change: impl FnOnce(&mut Config)) -> (Head, watch::Se
     let dir = tempfile::tempdir().unwrap();
     let mut config = set_up(dir.path(), last);
     change(&mut config);
+    // A member that the registry does not name would be locked out.
+    fs::write(config.paths.nodes_file(), "nodes:\n  n1: {}\n").unwrap();
     fs::write(dir.path().join("wulfpack.yaml"), serde_saphyr::to_string(&config).unwrap()).unwrap();
     build(&config, &noise(100_000, 1));
     let head = start(dir, config).await;
