@@ -6,7 +6,7 @@ mod machine;
 mod renew;
 mod upkeep;
 
-pub use data::{start_swarm, start_swarm_on};
+pub use data::{start_swarm, start_swarm_after, start_swarm_on};
 pub use join::{JoinError, JoinOrder, Joined, join};
 pub use machine::{Input, Output, Schedule, Talk};
 pub use renew::{RenewError, Renewed, until_renewed};

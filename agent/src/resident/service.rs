@@ -19,11 +19,13 @@ use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
 use super::ready::wait_for_systemd;
 use crate::handover::{MemberState, Taker};
-use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm, until_renewed};
+use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
 use crate::paths;
 use crate::report::{Queue, Reporter, uptime_ms};
 use crate::root::memory;
 
+/// How long the port may take to become free once the worker has given it up.
+const FREED: Duration = Duration::from_secs(5);
 /// How long the last reports may take when the node goes down.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long systemd shall wait for one more try to reach a head, in microseconds: longer than a try and the pause after it.
@@ -60,7 +62,7 @@ pub async fn serve() -> Result<()> {
         taker.take().await.context("failed to take the port over")?;
     }
     let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
-    let (swarm, swarm_events) = start_swarm(&identity, &state.data, None, &header)?;
+    let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, FREED).await?;
     swarm.add_image(signed.id(), store, held).await?;
     swarm.add_peers(state.peers.clone()).await?;
     let live = Arc::new(Mutex::new(Live { certificate, peers: state.peers.clone() }));
