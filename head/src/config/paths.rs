@@ -106,6 +106,11 @@ impl Paths {
         self.state.join("state.redb")
     }
 
+    /// Agents as they are sent to nodes; may be deleted at any time.
+    pub fn packed_agents(&self) -> PathBuf {
+        self.state.join("agent")
+    }
+
     /// The socket on which the running head takes the command line's questions.
     pub fn admin_socket(&self) -> PathBuf {
         self.run.join("admin.sock")

@@ -2,8 +2,9 @@
 //!
 //! * `run`: the life of a head. * `privileges`: from root to the service's own user.
 //! * `core`: what all services share. * `services`: binds, starts and watches over them. * `facts`: what the head says of itself.
-//! * `sources`: what services ask for. * `seed`: the head as first seed. * `places`: addresses and links.
+//! * `sources`: what services ask for. * `agent`: the installed agent as an archive. * `seed`: the head as first seed. * `places`: addresses and links.
 
+mod agent;
 mod core;
 mod facts;
 mod places;

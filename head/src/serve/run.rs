@@ -29,9 +29,9 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// A key, the state, the registry or an interface cannot be used, a socket cannot be had, or a service ended; the error names it.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     let opened = open(config)?;
-    let (user, run) = (opened.config.user.clone(), opened.config.paths.run.clone());
+    let (user, paths) = (opened.config.user.clone(), &opened.config.paths);
     // What needs privileges is open, except low ports, for which the right is kept; no byte from the network was read yet.
-    become_user(&user, &[&run])?;
+    become_user(&user, &[&paths.run, &paths.packed_agents()])?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(run_until_told(opened));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -45,7 +45,9 @@ fn open(config: Config) -> anyhow::Result<Opened> {
         tracing::warn!("no interface is configured: no node can reach this head; name one below `interfaces:`");
     }
     let (run, store) = (&config.paths.run, config.paths.store());
-    create_dir(run, 0o750).with_context(|| format!("cannot create {}", run.display()))?;
+    for dir in [run, &config.paths.packed_agents()] {
+        create_dir(dir, 0o750).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
     let store = Arc::new(RedbStore::open(&store)?);
     let library = Arc::new(Library::open(config.paths.images())?);
     Ok(Opened { config, keys, places, store, library })

@@ -12,9 +12,10 @@ use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::HeadAddr;
 use wulfpack_shared::net::control::ControlServer;
 
+use super::agent::InstalledAgent;
 use super::core::{Core, Streams};
 use super::facts::RunningHead;
-use super::sources::{BootTokens, InstalledAgent};
+use super::sources::BootTokens;
 use crate::admin::{AdminServer, AdminServices};
 use crate::boot::HeadSettings;
 use crate::config::TokenEvidence;
@@ -104,7 +105,12 @@ impl Services {
         if let Some(server) = boot.http {
             let tokens =
                 BootTokens { maker: core.tokens.clone(), fleet: core.fleet.clone(), clock: core.clock.clone() };
-            let agent = core.config.paths.agent_binary(std::env::consts::ARCH);
+            let paths = &core.config.paths;
+            let agent = InstalledAgent::new(paths.agent_binary(std::env::consts::ARCH), paths.packed_agents());
+            let (agent, library) = (Arc::new(agent), Arc::clone(&core.catalogue.0));
+            let early = Arc::clone(&agent);
+            // Nobody waits for its end: a node that asks sooner waits for the archive itself.
+            tokio::task::spawn_blocking(move || early.warm(&library));
             let services = http::Services {
                 nodes: core.nodes.subscribe(),
                 head,
@@ -112,7 +118,7 @@ impl Services {
                 events: events(),
                 versions: Arc::new(core.catalogue.clone()),
                 tokens: Arc::new(tokens),
-                agent: Arc::new(InstalledAgent::new(agent)),
+                agent,
             };
             self.spawn("the HTTP boot service", server.run(services));
         }

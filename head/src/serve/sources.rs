@@ -1,24 +1,19 @@
-//! What services ask for, answered from registry, image library, overlays and installed agent.
+//! What services ask for, answered from registry, image library and overlays.
 
-use std::collections::BTreeMap;
+use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::{fs, io};
 
-use bytes::Bytes;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::SignedHeader;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::overlay::Bundle;
 
-use crate::boot::InitramfsFormat;
 use crate::config::Config;
 use crate::fleet::{FleetHandle, Input};
-use crate::http::{AgentArchive, BootVersion, Tokens, VersionFile, Versions};
-use crate::image::{ArchiveCompression, Library, Version, agent_archive, token_archive};
+use crate::http::{BootVersion, Tokens, VersionFile, Versions};
+use crate::image::{Library, Version, token_archive};
 use crate::join::{Images, Overlays, Registry, TokenMaker};
 use crate::overlay::{Facts, Renderer, read_authorized_keys};
 use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
@@ -96,51 +91,6 @@ impl Tokens for BootTokens {
         }
         self.fleet.tell(Input::Waits { node: node.clone(), mac, addr: from });
         Err(format!("this boot has to be approved: \"wulf node approve {node}\" on the head lets it go on"))
-    }
-}
-
-/// What tells one file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp(u64, u64, i64, i64);
-
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    let data = fs::metadata(path)?;
-    Ok(Stamp(data.ino(), data.size(), data.mtime(), data.mtime_nsec()))
-}
-
-/// The installed agent, packed once for each way of compression and again when it was replaced.
-#[derive(Debug)]
-pub(super) struct InstalledAgent {
-    binary: PathBuf,
-    packed: Mutex<BTreeMap<InitramfsFormat, (Stamp, Bytes)>>,
-}
-
-impl InstalledAgent {
-    pub(super) fn new(binary: PathBuf) -> Self {
-        Self { binary, packed: Mutex::default() }
-    }
-}
-
-impl AgentArchive for InstalledAgent {
-    fn archive(&self, format: InitramfsFormat) -> Result<Bytes, String> {
-        let path = &self.binary;
-        let stamp = stamp(path).map_err(|error| format!("the agent {} is not installed: {error}", path.display()))?;
-        // Held while packing: of many nodes that ask at once the first does the work for all.
-        let mut packed = self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, bytes)) = packed.get(&format)
-            && *known == stamp
-        {
-            return Ok(bytes.clone());
-        }
-        let compression = match format {
-            InitramfsFormat::Plain => ArchiveCompression::None,
-            InitramfsFormat::Gzip => ArchiveCompression::Gzip,
-            InitramfsFormat::Zstd => ArchiveCompression::Zstd,
-            InitramfsFormat::Xz => ArchiveCompression::Xz,
-        };
-        let bytes = Bytes::from(agent_archive(path, compression).map_err(|error| error.to_string())?);
-        packed.insert(format, (stamp, bytes.clone()));
-        Ok(bytes)
     }
 }
 
