@@ -2,6 +2,7 @@
 
 pub mod baseline;
 pub mod cluster;
+pub mod contest;
 pub mod demo;
 pub mod figures;
 pub mod fuzz;

@@ -1,13 +1,14 @@
 //! `scripts/bench`: the figures of the README, each from one run on one host.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use wulfpack_tests::baseline;
 use wulfpack_tests::cluster::{Peers, measure};
+use wulfpack_tests::contest::{self, Contest, Row};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
 
@@ -22,6 +23,37 @@ struct Bench {
 enum What {
     /// Power-on to the SSH banner of the last machine, against one cpio.gz from one web server.
     Boot(Boot),
+    /// One image to many hosts, against other ways to distribute a file on the same links.
+    Swarm(Swarm),
+}
+
+#[derive(clap::Args)]
+struct Swarm {
+    /// Hosts that start together; rows for each number.
+    #[arg(long, value_delimiter = ',', default_values_t = [8, 16])]
+    nodes: Vec<usize>,
+    /// Rate of every link, the source's too, such as 200mbit.
+    #[arg(long, default_value = "100mbit")]
+    rate: Rate,
+    /// What to run beside Wulfpack.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Rival::Nginx, Rival::Libtorrent])]
+    against: Vec<Rival>,
+    /// Runs of Wulfpack, one row each.
+    #[arg(long, default_value_t = 1)]
+    runs: u8,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Rival {
+    /// nginx and curl.
+    Nginx,
+    /// libtorrent, every peer known to every other.
+    Libtorrent,
+    /// Nothing.
+    None,
 }
 
 #[derive(clap::Args)]
@@ -53,6 +85,38 @@ enum How {
     Alone,
 }
 
+fn swarm(options: &Swarm) -> Result<()> {
+    let mut rows: Vec<Row> = vec![];
+    let mut add = |row: Row| -> Result<()> {
+        rows.push(row);
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", contest::table(&rows))?;
+        match &options.json {
+            Some(path) => write_json(path, &rows),
+            None => Ok(()),
+        }
+    };
+    for nodes in options.nodes.iter().copied() {
+        let contest = Contest { nodes, rate: options.rate };
+        for _ in 0..options.runs {
+            add(contest.ours()?)?;
+        }
+        for rival in &options.against {
+            match rival {
+                Rival::Nginx => add(contest.web()?)?,
+                Rival::Libtorrent => add(contest.torrent()?)?,
+                Rival::None => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, rows: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(rows)?;
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+}
+
 fn boot(options: &Boot) -> Result<()> {
     let mut rows: Vec<BootFigures> = vec![];
     for nodes in options.nodes.iter().copied() {
@@ -73,16 +137,15 @@ fn boot(options: &Boot) -> Result<()> {
             writeln!(out, "{}", table(&rows))?;
         }
     }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&rows)?;
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
 }
 
 fn main() -> ExitCode {
-    let What::Boot(options) = Bench::parse().what;
-    match boot(&options) {
+    let done = match Bench::parse().what {
+        What::Boot(options) => boot(&options),
+        What::Swarm(options) => swarm(&options),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // There is nowhere else to say it.

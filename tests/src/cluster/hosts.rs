@@ -58,7 +58,12 @@ impl Hosts {
 
     /// The image as the head built it.
     pub fn blob(&self) -> Result<PathBuf> {
-        Ok(Library::open(self.head.paths().images())?.active(&IMAGE.parse()?)?.blob())
+        Self::blob_of(&self.head)
+    }
+
+    /// The image as this head built it.
+    pub fn blob_of(head: &Head) -> Result<PathBuf> {
+        Ok(Library::open(head.paths().images())?.active(&IMAGE.parse()?)?.blob())
     }
 
     /// Waits until the head's view of all nodes is as `done` wants it.

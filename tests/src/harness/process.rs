@@ -116,6 +116,7 @@ pub struct Process {
     name: String,
     console: Console,
     stdin: Option<ChildStdin>,
+    group: Pid,
     guard: Arc<Guard>,
 }
 
@@ -137,7 +138,7 @@ impl Process {
         }
         watch(child, group, &shared, &guard);
         let console = Console { shared, log: log.to_owned() };
-        Ok(Self { name: name.to_owned(), console, stdin, guard })
+        Ok(Self { name: name.to_owned(), console, stdin, group, guard })
     }
 
     /// What it printed.
@@ -149,6 +150,15 @@ impl Process {
     pub fn type_text(&mut self, text: &str) -> Result<()> {
         let stdin = self.stdin.as_mut().context("standard input is closed")?;
         stdin.write_all(text.as_bytes()).with_context(|| format!("type into {}", self.name))
+    }
+
+    /// The largest resident set it has had, in bytes (proc_pid_status(5), `VmHWM`).
+    pub fn peak_rss(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.group);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("read {line:?}"))?;
+        Ok(kib * 1024)
     }
 
     /// Its exit status, once it ended.
