@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use wulfpack_shared::net::store::StoreError;
 
-use crate::member::JoinError;
+use crate::member::{AskError, JoinError};
 
 /// How a fetch ended. Scripts tell by the number what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +64,12 @@ impl Exit {
             return ended.exit;
         }
         match error.downcast_ref::<JoinError>() {
-            Some(JoinError::Unreachable(_)) => Self::HeadUnreachable,
-            Some(JoinError::Refused(_) | JoinError::Confused) => Self::Refused,
-            Some(JoinError::Time(_) | JoinError::Manifest(_) | JoinError::Certificate(_)) => Self::Untrusted,
-            Some(JoinError::Random(_)) => Self::Failed,
+            Some(JoinError::Ask(AskError::Unreachable(_))) => Self::HeadUnreachable,
+            Some(JoinError::Ask(AskError::Refused(_) | AskError::Confused)) => Self::Refused,
+            Some(JoinError::Ask(AskError::Time(_)) | JoinError::Manifest(_) | JoinError::Certificate(_)) => {
+                Self::Untrusted
+            }
+            Some(JoinError::Ask(AskError::Random(_))) => Self::Failed,
             None => match error.downcast_ref::<StoreError>() {
                 Some(StoreError::Full { .. }) => Self::NoSpace,
                 _ => Self::Failed,

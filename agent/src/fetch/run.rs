@@ -20,7 +20,9 @@ use super::file::{Arriving, Place};
 use super::progress::{Progress, say};
 use super::report::{Outcome, secs};
 use super::{Exit, FetchArgs, link_towards};
-use crate::member::{Command, JoinError, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join, start_swarm_on};
+use crate::member::{
+    AskError, Command, JoinError, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join, start_swarm_on,
+};
 use crate::report::{Queue, Reporter};
 
 /// How often the counters are looked at.
@@ -127,7 +129,7 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
         Ok(joined) => joined,
         Err(error) => {
             // Where nobody answered, the head may have heard, and counts the token for this key.
-            if !matches!(error, JoinError::Unreachable(_)) {
+            if !matches!(error, JoinError::Ask(AskError::Unreachable(_))) {
                 place.abandon();
             }
             return Err(error.into());
@@ -169,11 +171,19 @@ async fn join_patiently(order: &JoinOrder<'_>) -> Result<Joined, JoinError> {
             done => return done,
         };
         if Instant::now() + pause >= end {
-            return Err(passing);
+            return Err(passing.into());
         }
         say(&format!("{passing}; trying again"));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(8));
+    }
+}
+
+fn passes(error: &AskError) -> bool {
+    match error {
+        AskError::Unreachable(_) => true,
+        AskError::Refused(refusal) => refusal.reason == RefusalReason::Busy,
+        AskError::Confused | AskError::Random(_) | AskError::Time(_) => false,
     }
 }
 

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use wulfpack_shared::id::{BootId, PublicKey};
-use wulfpack_shared::identity::{HeadAddr, SecretKey, SignatureError};
+use wulfpack_shared::identity::{HeadAddr, SecretKey};
 use wulfpack_shared::image::{Header, HeaderError};
 use wulfpack_shared::net::clock::ClusterClock;
-use wulfpack_shared::net::control::{ControlClient, ControlError};
+use wulfpack_shared::net::control::ControlClient;
 use wulfpack_shared::net::tls::{Identity, IdentityError, Trust};
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::{
-    ControlRequest, ControlResponse, DataAddrs, JoinAnswer, JoinPurpose, JoinRequest, Refusal,
-};
+use wulfpack_shared::wire::{ControlRequest, ControlResponse, DataAddrs, JoinAnswer, JoinPurpose, JoinRequest};
 
+use super::ask::{AskError, ask, nonce};
 use crate::root::memory;
 
 /// What a host needs to join.
@@ -54,27 +53,15 @@ pub struct Joined {
 /// Why a host did not become a member.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// No head answered.
-    #[error("no head could be reached: {0}")]
-    Unreachable(#[from] ControlError),
-    /// A head said no.
-    #[error("the head refuses: {}", .0.text)]
-    Refused(Refusal),
-    /// A head answered something else.
-    #[error("the head answered something else than a join: it may run another version")]
-    Confused,
-    /// The time is not signed by the cluster for this request.
-    #[error("the head's time is not to be trusted: {0}")]
-    Time(SignatureError),
+    /// There is no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// The manifest does not verify.
     #[error("{0}; a manifest that does not verify must be looked at by a person: is this the right cluster key?")]
     Manifest(#[from] HeaderError),
     /// The certificate does not count.
     #[error(transparent)]
     Certificate(#[from] IdentityError),
-    /// No random numbers.
-    #[error("the kernel gives no random numbers: {0}")]
-    Random(getrandom::Error),
 }
 
 impl JoinError {
@@ -86,9 +73,8 @@ impl JoinError {
 
 /// Joins: asks the heads in their order, checks time, certificate and manifest.
 pub async fn join(order: &JoinOrder<'_>) -> Result<Joined, JoinError> {
-    let client = Arc::new(ControlClient::new(order.heads.to_vec(), order.key)?);
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(JoinError::Random)?;
+    let client = Arc::new(ControlClient::new(order.heads.to_vec(), order.key).map_err(AskError::from)?);
+    let nonce = nonce()?;
     let request = JoinRequest {
         token: order.token.to_vec(),
         purpose: order.purpose.clone(),
@@ -100,14 +86,12 @@ pub async fn join(order: &JoinOrder<'_>) -> Result<Joined, JoinError> {
         memory: memory().map_or(0, |memory| memory.total),
         clock_offset_ms: order.clock_offset_ms,
     };
-    let answer = match client.request(ControlRequest::Join(Box::new(request))).await? {
-        ControlResponse::Joined(answer) => *answer,
-        ControlResponse::Refused(refusal) => return Err(JoinError::Refused(refusal)),
-        _ => return Err(JoinError::Confused),
-    };
+    let request = ControlRequest::Join(Box::new(request));
+    let joined = |answer| if let ControlResponse::Joined(answer) = answer { Some(*answer) } else { None };
+    let answer = ask(&client, request, joined).await?;
     // An old ticket, or a boot script from before the cluster changed its key, tells an older key than the one that signs now.
     let cluster = answer.certificate.keys_from(order.cluster);
-    let time = answer.time.verify(&nonce, &cluster).map_err(JoinError::Time)?;
+    let time = answer.time.verify(&nonce, &cluster).map_err(AskError::Time)?;
     let header = answer.image.verify(&cluster)?;
     let trust = Trust::new(cluster, ClusterClock::at(time));
     let identity = Identity::new(order.key.clone(), &answer.certificate, trust)?;

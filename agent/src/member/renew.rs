@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use wulfpack_shared::id::PublicKey;
-use wulfpack_shared::identity::{CertificateError, SignatureError, SignedMembership};
-use wulfpack_shared::net::control::{ControlClient, ControlError};
+use wulfpack_shared::identity::{CertificateError, SignedMembership};
+use wulfpack_shared::net::control::ControlClient;
 use wulfpack_shared::net::tls::{Identity, IdentityError};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::{ControlRequest, ControlResponse, RenewAnswer, RenewRequest};
+
+use super::ask::{AskError, ask, nonce};
 
 /// First and longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
@@ -26,21 +28,9 @@ pub struct Renewed {
 /// Why a certificate is not renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
-    /// No head answered.
-    #[error("no head could be reached: {0}")]
-    Unreachable(#[from] ControlError),
-    /// A head said no.
-    #[error("the head refuses: {0}")]
-    Refused(String),
-    /// A head answered something else.
-    #[error("the head answered something else than a renewal: it may run another version")]
-    Confused,
-    /// No random numbers.
-    #[error("the kernel gives no random numbers: {0}")]
-    Random(getrandom::Error),
-    /// The time is not signed by the cluster for this request.
-    #[error("the head's time is not to be trusted: {0}")]
-    Time(#[from] SignatureError),
+    /// There is no answer.
+    #[error(transparent)]
+    Ask(#[from] AskError),
     /// The certificate does not count.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -66,7 +56,7 @@ impl Renewed {
     ) -> Result<Self, RenewError> {
         let RenewAnswer { certificate, time } = answer;
         let cluster = certificate.keys_from(cluster);
-        let time = time.verify(nonce, &cluster)?;
+        let time = time.verify(nonce, &cluster).map_err(AskError::Time)?;
         certificate.verify(&cluster, key, time)?;
         Ok(Self { certificate, time, cluster })
     }
@@ -96,7 +86,7 @@ pub async fn until_renewed(
     let mut pause = PAUSE.0;
     loop {
         asking();
-        match ask(client, key, certificate, cluster).await {
+        match renew(client, key, certificate, cluster).await {
             Ok(renewed) => return renewed,
             Err(error) => tracing::warn!(%error, "this node is no member until its certificate is renewed"),
         }
@@ -105,20 +95,16 @@ pub async fn until_renewed(
     }
 }
 
-async fn ask(
+async fn renew(
     client: &ControlClient,
     key: &PublicKey,
     certificate: &SignedMembership,
     cluster: &[PublicKey],
 ) -> Result<Renewed, RenewError> {
-    let mut nonce = [0; 16];
-    getrandom::fill(&mut nonce).map_err(RenewError::Random)?;
-    let request = RenewRequest { certificate: certificate.clone(), nonce };
-    match client.request(ControlRequest::Renew(request)).await? {
-        ControlResponse::Renewed(answer) => Renewed::check(answer, &nonce, key, cluster),
-        ControlResponse::Refused(refusal) => Err(RenewError::Refused(refusal.text)),
-        _ => Err(RenewError::Confused),
-    }
+    let nonce = nonce()?;
+    let request = ControlRequest::Renew(RenewRequest { certificate: certificate.clone(), nonce });
+    let renewed = |answer| if let ControlResponse::Renewed(answer) = answer { Some(answer) } else { None };
+    Renewed::check(ask(client, request, renewed).await?, &nonce, key, cluster)
 }
 
 #[cfg(test)]
@@ -166,7 +152,7 @@ mod tests {
             SignedTime::sign(NOW, &NONCE, &key(9)),
             SignedTime { time: NOW - DAY, ..good().time },
         ] {
-            assert!(matches!(check(RenewAnswer { time, ..good() }), Err(RenewError::Time(_))));
+            assert!(matches!(check(RenewAnswer { time, ..good() }), Err(RenewError::Ask(AskError::Time(_)))));
         }
         // By its own clock the member might have taken an old one for good.
         for certificate in
@@ -182,7 +168,7 @@ mod tests {
         let certificate = certificate(&key(2), 7, NOW);
         let time = SignedTime::sign(NOW, &NONCE, &key(2));
         let bare = RenewAnswer { certificate: certificate.clone(), time: time.clone() };
-        assert!(matches!(check(bare), Err(RenewError::Time(_))), "nobody vouches for that key");
+        assert!(matches!(check(bare), Err(RenewError::Ask(AskError::Time(_)))), "nobody vouches for that key");
         let renewed = check(RenewAnswer { certificate: certificate.endorsed(vec![named]), time }).unwrap();
         assert_eq!(renewed.cluster, [key(1).public(), key(2).public()]);
     }

@@ -199,9 +199,8 @@ fn request(member: &Member, talk: Talk, want: u16, leaving: bool) -> Option<Cont
         }),
         Talk::Report => ControlRequest::Report(member.reporter.batch(Some(summary))?),
         Talk::Renew => {
-            let mut nonce = [0; 16];
-            getrandom::fill(&mut nonce).ok()?;
-            ControlRequest::Renew(RenewRequest { certificate: live(member).certificate.clone(), nonce })
+            let (certificate, nonce) = (live(member).certificate.clone(), super::ask::nonce().ok()?);
+            ControlRequest::Renew(RenewRequest { certificate, nonce })
         }
     })
 }
