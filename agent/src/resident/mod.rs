@@ -3,6 +3,7 @@
 //! Two processes can be resident: the worker that booted the node, until it is relieved, and the systemd service
 //! (`wulf-agent serve`) that relieves it. Both do the same, and hand each other the port over `handover`.
 
+mod next_boot;
 mod ready;
 mod service;
 mod worker;

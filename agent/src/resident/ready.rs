@@ -33,7 +33,7 @@ pub async fn wait_for_systemd() -> Result<SystemState> {
     Ok(SystemState { state, failed })
 }
 
-async fn systemctl(arguments: &[&str]) -> Result<String> {
+pub(super) async fn systemctl(arguments: &[&str]) -> Result<String> {
     let output = Command::new("systemctl").args(arguments).stdin(Stdio::null()).kill_on_drop(true).output().await;
     let output = output.with_context(|| format!("failed to run systemctl {}", arguments.join(" ")))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -17,6 +17,7 @@ use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE, UnitStore};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
+use super::next_boot;
 use super::ready::wait_for_systemd;
 use crate::handover::{MemberState, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
@@ -193,6 +194,7 @@ impl Resident {
 
     async fn leave(&mut self) {
         let _unneeded = sd_notify::notify(&[NotifyState::Stopping]);
+        next_boot::announce(&self.member.client).await;
         self.upkeep.command(Command::Seeding(false)).await;
         let _broken_off = self.member.swarm.drain(LAST_WORDS).await;
         self.save();

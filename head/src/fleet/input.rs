@@ -54,6 +54,15 @@ pub enum Input {
         /// The address that it asks from.
         addr: IpAddr,
     },
+    /// A machine boots as this node, whose last boot announced it: it need not wait for an administrator.
+    Announced {
+        /// Which node.
+        node: NodeName,
+        /// The interface that boots.
+        mac: Mac,
+        /// The address that it asks from.
+        addr: IpAddr,
+    },
     /// An administrator approved the boot that waits.
     Approve {
         /// Of which node.

@@ -81,6 +81,7 @@ impl Fleet {
                 self.report(now, &node, boot, batch);
             }
             Input::Waits { node, mac, addr } => self.waits(now, &node, mac, addr),
+            Input::Announced { node, mac, addr } => self.announced(now, &node, mac, addr),
             Input::Approve { node, mac, who } => self.approve(now, &node, mac, &who),
             Input::Login { node, started, result } => self.login(now, &node, started, result),
             Input::Event { severity, node, text } => self.event(now, severity, node, text),

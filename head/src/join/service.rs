@@ -1,4 +1,4 @@
-//! Answers agents: join, track, report, renew.
+//! Answers agents: join, track, report, renew, announce a reboot.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
@@ -18,8 +18,8 @@ use wulfpack_shared::wire::{
     RenewRequest, ReportBatch, TrackImage, TrackRequest, decode,
 };
 
-use super::Members;
 use super::machine::{self, Admission, Alarm, Decision, Facts, RenewFacts};
+use super::{Members, NextBoots};
 use crate::boot::choose_kernel;
 use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Input, Joined, Severity};
@@ -83,12 +83,12 @@ pub struct JoinOptions {
 #[derive(Clone, Debug)]
 pub struct JoinService(Arc<JoinOptions>);
 
-fn refusal(reason: RefusalReason, text: impl Into<String>) -> Refusal {
+pub(super) fn refusal(reason: RefusalReason, text: impl Into<String>) -> Refusal {
     Refusal { reason, text: text.into() }
 }
 
 /// The state file is in trouble: the log says how, the node tries again.
-fn busy(error: &StoreError) -> Refusal {
+pub(super) fn busy(error: &StoreError) -> Refusal {
     tracing::error!(%error, "a request of an agent could not be answered");
     refusal(RefusalReason::Busy, "the head cannot read or write its state; its log says why")
 }
@@ -101,6 +101,11 @@ impl JoinService {
 
     fn keys(&self) -> Arc<ClusterKeys> {
         Arc::clone(&self.0.cluster.borrow())
+    }
+
+    fn next_boots(&self) -> NextBoots {
+        let JoinOptions { store, members, fleet, .. } = &*self.0;
+        NextBoots::new(Arc::clone(store), members.clone(), fleet.clone())
     }
 
     /// Answers a join; blocks for as long as rendering and a flush of the disk take.
@@ -124,6 +129,9 @@ impl JoinService {
         let node = admission.settings.as_deref().map(|node| self.settings(node, snapshot, &kernels)).transpose()?;
         if let Ok(body) = token {
             self.redeem(body, &admission, Facts { key, purpose, token, bound: &[], revoked, snapshot })?;
+        }
+        if admission.settings.is_some() {
+            self.next_boots().forget(&admission.name).map_err(|error| busy(&error))?;
         }
         let nonce = token.map_or([0; 16], |body| body.nonce);
         let certificate = self.certify(&keys, key, &admission, request, nonce)?;
@@ -303,6 +311,11 @@ impl JoinService {
             ControlRequest::Renew(request) => {
                 let service = self.clone();
                 Ok(ControlResponse::Renewed(blocking(move || service.renew(key, &request)).await?))
+            }
+            ControlRequest::NextBoot => {
+                let (member, next_boots, now) = (self.member(&key)?, self.next_boots(), self.0.clock.now());
+                let until = blocking(move || next_boots.announce(&member, now)).await?;
+                Ok(ControlResponse::Expected { until })
             }
         }
     }

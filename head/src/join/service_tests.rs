@@ -24,6 +24,8 @@ use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{RedbStore, Store};
 use crate::tracker::TrackerHandle;
 
+mod next_boot;
+
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const SEEN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);

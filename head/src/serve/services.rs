@@ -22,7 +22,7 @@ use crate::config::TokenEvidence;
 use crate::dhcp::{self, Evidence};
 use crate::fleet::check_logins;
 use crate::http;
-use crate::join::RENEWAL_GRACE;
+use crate::join::{NextBoots, RENEWAL_GRACE};
 use crate::ndp;
 use crate::tftp;
 
@@ -103,8 +103,9 @@ impl Services {
         let (told, head) = watch::channel(Arc::new(settings));
         self.spawn("the keeper of the cluster's keys", follow_keys(Arc::clone(core), told));
         if let Some(server) = boot.http {
-            let tokens =
-                BootTokens { maker: core.tokens.clone(), fleet: core.fleet.clone(), clock: core.clock.clone() };
+            let (fleet, members) = (core.fleet.clone(), core.members.clone());
+            let next_boots = NextBoots::new(Arc::clone(&core.store), members, fleet.clone());
+            let tokens = BootTokens { maker: core.tokens.clone(), next_boots, fleet, clock: core.clock.clone() };
             let paths = &core.config.paths;
             let agent = InstalledAgent::new(paths.agent_binary(std::env::consts::ARCH), paths.packed_agents());
             let (agent, library) = (Arc::new(agent), Arc::clone(&core.catalogue.0));

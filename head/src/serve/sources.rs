@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::fleet::{FleetHandle, Input};
 use crate::http::{BootVersion, Tokens, VersionFile, Versions};
 use crate::image::{Library, Version, token_archive};
-use crate::join::{Images, Overlays, Registry, TokenMaker};
+use crate::join::{Images, NextBoots, Overlays, Registry, TokenMaker};
 use crate::overlay::{Facts, Renderer, read_authorized_keys};
 use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
 
@@ -67,6 +67,7 @@ impl Versions for Catalogue {
 #[derive(Clone, Debug)]
 pub(super) struct BootTokens {
     pub(super) maker: TokenMaker,
+    pub(super) next_boots: NextBoots,
     pub(super) fleet: FleetHandle,
     pub(super) clock: ClusterClock,
 }
@@ -88,6 +89,11 @@ impl Tokens for BootTokens {
         let now = self.clock.now();
         if self.fleet.look(|fleet| fleet.approved(node, mac, now)).is_some() {
             return Ok(());
+        }
+        match self.next_boots.claim(node, mac, from, now) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%node, %error, "it is not known whether the node announced this boot"),
         }
         self.fleet.tell(Input::Waits { node: node.clone(), mac, addr: from });
         Err(format!("this boot has to be approved: \"wulf node approve {node}\" on the head lets it go on"))

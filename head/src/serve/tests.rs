@@ -13,26 +13,22 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wulfpack_agent::fetch::{self, FetchArgs};
 use wulfpack_agent::member::until_renewed;
-use wulfpack_shared::id::{BootId, Mac, PublicKey};
+use wulfpack_shared::id::{BootId, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, Membership, Role, SecretKey, SignedMembership, Ticket};
 use wulfpack_shared::net::control::ControlClient;
-use wulfpack_shared::wire::{
-    ControlRequest, ControlResponse, DataAddrs, Phase, RefusalReason, RenewRequest, TrackRequest,
-};
+use wulfpack_shared::wire::{ControlRequest, ControlResponse, DataAddrs, RefusalReason, RenewRequest, TrackRequest};
 
 use super::core::{Core, Opened};
 use super::places::Places;
 use super::services::Services;
-use crate::admin::{
-    AdminClient, ApproveAnswer, ApproveRequest, KeyInfo, KeysChange, Status, TicketAnswer, TicketFor, TicketRequest,
-};
-use crate::config::{Config, InterfaceConfig, KeyRole, Keys, Paths, TokenEvidence, create_dir, create_key};
-use crate::fleet::{BootEvent, BootEvents as _};
+use crate::admin::{AdminClient, KeyInfo, KeysChange, Status, TicketAnswer, TicketFor, TicketRequest};
+use crate::config::{Config, InterfaceConfig, KeyRole, Keys, Paths, create_dir, create_key};
 use crate::image::{BuildSettings, Library, Silent};
 use crate::join::membership;
 use crate::registry::INITIAL_YAML;
 use crate::store::{Member, RedbStore};
 
+mod approval;
 mod commands;
 
 /// What the user types.
@@ -178,44 +174,6 @@ async fn hosts_with_tickets_fetch_what_was_built_and_others_get_nothing() {
     let fetched = head.fetch(&ticket, "third").await.unwrap();
     assert!(fetched == head.blob() && fetched != before);
     assert_eq!(head.status().await.head.images.len(), 2);
-    head.services.control.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_boot_that_has_to_be_approved_waits_for_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut config = set_up(dir.path(), 3);
-    let interface = config.interfaces.get_mut("lo").and_then(Option::as_mut).unwrap();
-    interface.token = TokenEvidence::Approve;
-    let node = "{image name: small, network devices: {default: {hwaddr: 52:54:00:00:00:01}}}";
-    fs::write(config.paths.nodes_file(), format!("nodeprofiles: {{}}\nnodes:\n  n1: {node}\n")).unwrap();
-    build(&config, &noise(100_000, 1));
-    let head = start(dir, config).await;
-    let (stop, told) = tokio::sync::watch::channel(false);
-    let writer = tokio::spawn(head.core.fleet.clone().write_to(Arc::clone(&head.core.store), told));
-    let (script, token) = ("/boot/52-54-00-00-00-01/script.ipxe", "/boot/52-54-00-00-00-01/token");
-
-    let waiting = head.http(script).await;
-    assert!(waiting.contains("wulf node approve n1") && waiting.contains("goto again"), "{waiting}");
-    assert!(head.http(token).await.starts_with("HTTP/1.0 403 "));
-    let message = head.status().await.nodes[0].message.clone().unwrap();
-    assert!(message.contains("52:54:00:00:00:01 at 127.") && message.contains("waits for approval"), "{message}");
-
-    let request = ApproveRequest { nodes: vec!["n1".parse().unwrap()] };
-    let answer: ApproveAnswer = head.client.post("/v1/approve", &request).await.unwrap();
-    assert_eq!((answer.approved.len(), answer.not_waiting), (1, vec![]));
-    assert_eq!(head.status().await.nodes[0].message, None);
-    assert!(head.http(script).await.contains("kernel --name"));
-    let given = head.http(token).await;
-    assert!(given.starts_with("HTTP/1.0 200 "), "{given}");
-    // It loads its kernel, fails, and begins again: one approval, one token.
-    let (mac, node) = (Mac([0x52, 0x54, 0, 0, 0, 1]), Some("n1".parse().unwrap()));
-    head.core.fleet.record(BootEvent { mac, node, phase: Phase::Kernel, ip: None, detail: String::new(), bytes: 1 });
-    assert!(head.http(script).await.contains("kernel --name"));
-    let body = |reply: &str| reply.split_once("\r\n\r\n").unwrap().1.to_owned();
-    assert_eq!(body(&head.http(token).await), body(&given));
-    stop.send_replace(true);
-    writer.await.unwrap();
     head.services.control.shutdown().await;
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize};
-use wulfpack_shared::id::{BootId, NodeName, PublicKey, RackName};
+use wulfpack_shared::id::{BootId, Mac, NodeName, PublicKey, RackName};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::time::UnixTime;
 
@@ -82,6 +82,17 @@ pub struct Member {
     pub not_after: UnixTime,
 }
 
+/// A running node's word that it boots again (see [`crate::join::NextBoots`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextBoot {
+    /// The key that gave it.
+    pub key: PublicKey,
+    /// The interface that will ask.
+    pub mac: Mac,
+    /// Until when it counts.
+    pub until: UnixTime,
+}
+
 /// Keys whose certificates no longer count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revocations {
@@ -146,6 +157,14 @@ pub trait Store: Send + Sync + Debug {
     /// What is revoked now.
     fn revocations(&self) -> Result<Revocations, StoreError>;
 
+    /// Records that `node` boots again; an earlier word is replaced.
+    fn put_next_boot(&self, node: &NodeName, boot: &NextBoot) -> Result<(), StoreError>;
+
+    /// Takes the word away that `node` boots again, and returns it: whoever gets it is the only one. Words that `fits` does not
+    /// want stay.
+    fn take_next_boot(&self, node: &NodeName, fits: &dyn Fn(&NextBoot) -> bool)
+    -> Result<Option<NextBoot>, StoreError>;
+
     /// Writes what the fleet has learned, all or nothing.
     fn write(&self, batch: &Batch) -> Result<(), StoreError>;
 
@@ -167,6 +186,6 @@ pub trait Store: Send + Sync + Debug {
     /// The last `count` audit records, oldest first.
     fn audits(&self, count: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Forgets what cannot matter any more: tokens, members and revocations whose time passed before `now`.
+    /// Forgets what cannot matter any more: tokens, members, revocations and announced boots whose time passed before `now`.
     fn prune(&self, now: UnixTime) -> Result<(), StoreError>;
 }

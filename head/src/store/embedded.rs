@@ -1,4 +1,4 @@
-//! The store of a single head: one redb file, 0600. Values are JSON, so that later versions can read and extend them.
+//! The store of a single head: one redb file, 0600.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -6,30 +6,22 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableHandle,
-    WriteTransaction,
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableHandle, WriteTransaction,
 };
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{NodeName, PublicKey};
 use wulfpack_shared::time::UnixTime;
 
-use super::api::{AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, Redeemed, Revocations, Store, StoreError};
-use crate::fleet::{BOOTS_KEPT, BootRecord, EventRecord, LOG_LINES_MAX, LogLine};
+use super::api::{
+    AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, NextBoot, Redeemed, Revocations, Store, StoreError,
+};
+use super::tables::{
+    AUDIT, BOOTS, EVENTS, Failure, LOGS, MEMBERS, META, NEXT_BOOTS, REVOKED, TOKENS, append, last, pack, trim_boots,
+    unpack,
+};
+use crate::fleet::{BootRecord, EventRecord, LOG_LINES_MAX, LogLine};
 
 const FORMAT: u64 = 1;
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const TOKENS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tokens");
-const MEMBERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("members");
-/// Key to the end of its certificate.
-const REVOKED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("revoked");
-/// Node and start of the boot in milliseconds.
-const BOOTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("boots");
-/// Node, start of the boot, number of the line.
-const LOGS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("logs");
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
-
 /// Page cache of the database in bytes: all hot state of 10,000 nodes fits.
 const CACHE: usize = 32 * 1024 * 1024;
 
@@ -94,6 +86,7 @@ impl RedbStore {
             write.open_table(TOKENS)?;
             write.open_table(MEMBERS)?;
             write.open_table(REVOKED)?;
+            write.open_table(NEXT_BOOTS)?;
             write.open_table(BOOTS)?;
             write.open_table(LOGS)?;
             write.open_table(EVENTS)?;
@@ -127,58 +120,6 @@ impl RedbStore {
     }
 }
 
-/// Why a transaction was given up.
-enum Failure {
-    Database(redb::Error),
-    Foreign(String),
-}
-
-impl<E: Into<redb::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Database(error.into())
-    }
-}
-
-fn pack<T: Serialize>(value: &T) -> Result<Vec<u8>, Failure> {
-    serde_json::to_vec(value).map_err(|error| Failure::Foreign(error.to_string()))
-}
-
-fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| Failure::Foreign(format!("a record is not readable: {error}")))
-}
-
-/// Appends a record under the next number and drops those beyond `keep`.
-fn append<T: Serialize>(
-    write: &WriteTransaction,
-    table: TableDefinition<'_, u64, &[u8]>,
-    keep: u64,
-    values: &[T],
-) -> Result<(), Failure> {
-    let mut table = write.open_table(table)?;
-    let mut next = table.last()?.map_or(0, |(key, _)| key.value().saturating_add(1));
-    for value in values {
-        table.insert(next, pack(value)?.as_slice())?;
-        next = next.saturating_add(1);
-    }
-    table.retain_in(..next.saturating_sub(keep), |_, _| false)?;
-    Ok(())
-}
-
-fn last<T: DeserializeOwned>(
-    read: &ReadTransaction,
-    table: TableDefinition<'_, u64, &[u8]>,
-    count: usize,
-) -> Result<Vec<(u64, T)>, Failure> {
-    let table = read.open_table(table)?;
-    let mut values = vec![];
-    for entry in table.iter()?.rev().take(count) {
-        let (number, value) = entry?;
-        values.push((number.value(), unpack(value.value())?));
-    }
-    values.reverse();
-    Ok(values)
-}
-
 fn revocations(
     revoked: &impl ReadableTable<&'static [u8; 32], u64>,
     meta: &impl ReadableTable<&'static str, &'static [u8]>,
@@ -189,21 +130,6 @@ fn revocations(
         keys.push(PublicKey(*entry?.0.value()));
     }
     Ok(Revocations { epoch, keys })
-}
-
-/// Deletes all but the last boots of a node, with their logs.
-fn trim_boots(write: &WriteTransaction, node: &str) -> Result<(), Failure> {
-    let mut boots = write.open_table(BOOTS)?;
-    let mut started = vec![];
-    for entry in boots.range((node, 0)..=(node, u64::MAX))?.rev() {
-        started.push(entry?.0.value().1);
-    }
-    let mut logs = write.open_table(LOGS)?;
-    for started in started.into_iter().skip(BOOTS_KEPT) {
-        boots.remove((node, started))?;
-        logs.retain_in((node, started, 0)..=(node, started, u64::MAX), |_, _| false)?;
-    }
-    Ok(())
 }
 
 impl Store for RedbStore {
@@ -280,6 +206,34 @@ impl Store for RedbStore {
 
     fn revocations(&self) -> Result<Revocations, StoreError> {
         self.read(|read| revocations(&read.open_table(REVOKED)?, &read.open_table(META)?))
+    }
+
+    fn put_next_boot(&self, node: &NodeName, boot: &NextBoot) -> Result<(), StoreError> {
+        self.update(|write| {
+            write.open_table(NEXT_BOOTS)?.insert(node.as_str(), pack(boot)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn take_next_boot(
+        &self,
+        node: &NodeName,
+        fits: &dyn Fn(&NextBoot) -> bool,
+    ) -> Result<Option<NextBoot>, StoreError> {
+        // A machine that waits asks every few seconds: only one that is announced is worth a flush of the disk.
+        let there = self.read(|read| Ok(read.open_table(NEXT_BOOTS)?.get(node.as_str())?.is_some()))?;
+        if !there {
+            return Ok(None);
+        }
+        self.update(|write| {
+            let mut table = write.open_table(NEXT_BOOTS)?;
+            let stored = table.get(node.as_str())?.map(|value| unpack::<NextBoot>(value.value())).transpose()?;
+            let taken = stored.filter(|boot| fits(boot));
+            if taken.is_some() {
+                table.remove(node.as_str())?;
+            }
+            Ok(taken)
+        })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), StoreError> {
@@ -359,6 +313,8 @@ impl Store for RedbStore {
             write.open_table(TOKENS)?.retain(|_, value| !token(value))?;
             write.open_table(MEMBERS)?.retain(|_, value| !member(value))?;
             write.open_table(REVOKED)?.retain(|_, until| !passed(UnixTime(until)))?;
+            let announced = |value: &[u8]| unpack::<NextBoot>(value).is_ok_and(|boot| passed(boot.until));
+            write.open_table(NEXT_BOOTS)?.retain(|_, value| !announced(value))?;
             Ok(())
         })
     }

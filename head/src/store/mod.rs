@@ -2,10 +2,12 @@
 
 mod api;
 mod embedded;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use api::{
-    ANONYMOUS_MAX, AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, Redeemed, Revocations, Store, StoreError,
+    ANONYMOUS_MAX, AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, NextBoot, Redeemed, Revocations, Store,
+    StoreError,
 };
 pub use embedded::RedbStore;

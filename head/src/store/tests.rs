@@ -5,7 +5,7 @@ use wulfpack_shared::identity::Role;
 
 use super::*;
 use crate::fleet::{BootRecord, EventRecord, LOG_LINES_MAX, LogLine, Severity};
-use wulfpack_shared::id::PublicKey;
+use wulfpack_shared::id::{Mac, PublicKey};
 use wulfpack_shared::time::UnixTime;
 
 const LATER: UnixTime = UnixTime(1_000_000);
@@ -91,6 +91,26 @@ fn what_ran_out_is_pruned_and_the_rest_stays() {
     store.prune(UnixTime(15)).unwrap();
     assert_eq!(store.members().unwrap(), [member(2, UnixTime(20))]);
     assert_eq!((store.redeemers([1; 16]).unwrap().len(), store.redeemers([2; 16]).unwrap().len()), (0, 1));
+}
+
+#[test]
+fn an_announced_boot_is_taken_once_also_after_a_restart_and_by_whom_it_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = "n1".parse().unwrap();
+    let announced = |until| NextBoot { key: key(1), mac: Mac([2; 6]), until: UnixTime(until) };
+    let store = open(&dir);
+    assert_eq!(store.take_next_boot(&node, &|_| true).unwrap(), None);
+    store.put_next_boot(&node, &announced(10)).unwrap();
+    store.put_next_boot(&node, &announced(20)).unwrap();
+    drop(store);
+    let store = open(&dir);
+    assert_eq!(store.take_next_boot(&node, &|boot| boot.mac == Mac([3; 6])).unwrap(), None);
+    assert_eq!(store.take_next_boot(&"n2".parse().unwrap(), &|_| true).unwrap(), None);
+    assert_eq!(store.take_next_boot(&node, &|_| true).unwrap(), Some(announced(20)));
+    assert_eq!(store.take_next_boot(&node, &|_| true).unwrap(), None);
+    store.put_next_boot(&node, &announced(20)).unwrap();
+    store.prune(UnixTime(21)).unwrap();
+    assert_eq!(store.take_next_boot(&node, &|_| true).unwrap(), None);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Agent to head: join, track, report, renew. The connection (libp2p over TCP and Noise) proves the agent's key.
+//! Agent to head: join, track, report, renew, announce a reboot. The connection (libp2p over TCP and Noise) proves the agent's key.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -8,6 +8,7 @@ use crate::id::{BootId, ImageName, NodeName, PublicKey, RackName, VersionId};
 use crate::identity::{SignedMembership, SignedTime};
 use crate::image::SignedHeader;
 use crate::overlay::Bundle;
+use crate::time::UnixTime;
 
 /// What an agent asks of a head. A key without a valid certificate may only send `Join`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum ControlRequest {
     Report(ReportBatch),
     /// A new certificate before the old one ends.
     Renew(RenewRequest),
+    /// This node goes down and boots again at once: where boots wait for approval, its next one shall not.
+    NextBoot,
 }
 
 /// What the head answers.
@@ -38,6 +41,11 @@ pub enum ControlResponse {
     Renewed(RenewAnswer),
     /// To any of them.
     Refused(Refusal),
+    /// To `NextBoot`.
+    Expected {
+        /// The boot has to begin before that.
+        until: UnixTime,
+    },
 }
 
 /// Why the head said no, for the person at the console.

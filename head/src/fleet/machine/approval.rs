@@ -39,6 +39,15 @@ impl Fleet {
         }
     }
 
+    pub(super) fn announced(&mut self, now: UnixTime, node: &NodeName, mac: Mac, addr: IpAddr) {
+        let Some(started) = self.under_way(now, node, Phase::Script) else { return };
+        let Some(record) = self.record_mut(node, started) else { return };
+        (record.heard, record.mac, record.addr) = (now, Some(mac), Some(addr));
+        record.approval = Some(Approval { mac, addr, asked: now, given: Some(now) });
+        let text = format!("the boot from {mac} at {addr} needs no approval: the node announced that it boots again");
+        self.event(now, Severity::Info, Some(node.clone()), text);
+    }
+
     pub(super) fn approve(&mut self, now: UnixTime, node: &NodeName, mac: Mac, who: &str) {
         let Some(Approval { addr, .. }) = self.waiting(node, now).filter(|approval| approval.mac == mac).copied()
         else {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use wulfpack_shared::id::{BootId, ImageName, NodeName, PublicKey, VersionId};
+use wulfpack_shared::id::{BootId, ImageName, Mac, NodeName, PublicKey, VersionId};
 use wulfpack_shared::identity::Role;
 
 use super::super::facts::RunningHead;
