@@ -166,8 +166,7 @@ async fn join_patiently(order: &JoinOrder<'_>) -> Result<Joined, JoinError> {
     let mut pause = Duration::from_millis(500);
     loop {
         let passing = match join(order).await {
-            Err(error @ JoinError::Unreachable(_)) => error,
-            Err(JoinError::Refused(refusal)) if refusal.reason == RefusalReason::Busy => JoinError::Refused(refusal),
+            Err(JoinError::Ask(error)) if passes(&error) => error,
             done => return done,
         };
         if Instant::now() + pause >= end {
@@ -290,7 +289,8 @@ fn heard(event: MemberEvent, progress: &Progress, total: u32) -> Result<()> {
         MemberEvent::SelfSuspect => {
             progress.tell("several peers' bytes arrived corrupt: this host's memory or network card is the suspect")
         }
-        MemberEvent::StoreFailed(reason) => return Err(Exit::NoSpace.because(reason)),
+        MemberEvent::StoreFull(reason) => return Err(Exit::NoSpace.because(reason)),
+        MemberEvent::StoreFailed(reason) => return Err(Exit::Failed.because(reason)),
         MemberEvent::Expelled(reason) => return Err(expelled(&reason)),
     }
     Ok(())

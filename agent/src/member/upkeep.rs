@@ -70,6 +70,8 @@ pub enum MemberEvent {
         missing: u32,
     },
     /// The store cannot take more: no space.
+    StoreFull(String),
+    /// The store cannot be read or written for another reason.
     StoreFailed(String),
     /// Several peers' bytes were corrupt: this machine is the suspect.
     SelfSuspect,
@@ -229,6 +231,12 @@ async fn swarm_event(member: &Member, events: &mpsc::Sender<MemberEvent>, event:
         }
         SwarmEvent::Complete { .. } => Some(MemberEvent::Complete),
         SwarmEvent::Starved { missing, .. } => Some(MemberEvent::Starved { missing }),
+        SwarmEvent::Rotten { unit, .. } => {
+            // Its own accuser: the head tells it from a peer by the key.
+            member.reporter.tell(ReportKind::CorruptFrom { peer: member.identity.key(), unit });
+            None
+        }
+        SwarmEvent::StoreFull(reason) => Some(MemberEvent::StoreFull(reason)),
         SwarmEvent::StoreFailed(reason) => Some(MemberEvent::StoreFailed(reason)),
         SwarmEvent::SelfSuspect => Some(MemberEvent::SelfSuspect),
         SwarmEvent::Misbehaved { peer, what } => {

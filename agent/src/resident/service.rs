@@ -8,12 +8,11 @@ use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use wulfpack_shared::id::{Hash, PublicKey};
+use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::{CertificateError, SignedMembership};
-use wulfpack_shared::image::Run;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlClient;
-use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE, UnitStore};
+use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
@@ -52,19 +51,14 @@ pub async fn serve() -> Result<()> {
     let identity = Identity::new(key.clone(), &certificate, trust.clone())?;
     let image_dir = Path::new(paths::IMAGE);
     let store = SeedStore::open(header.clone(), image_dir.join(BLOB_FILE), image_dir.join(TABLE_FILE))?;
-    // What the worker verified is taken at its word; after a restart nothing is (SWARM.md, "The stored image").
-    let (store, held) = if taker.is_some() {
-        let held = store.held();
-        (Arc::new(store), held)
-    } else {
-        rehash(Arc::new(store)).await?
-    };
     if let Some(taker) = taker {
         taker.take().await.context("failed to take the port over")?;
     }
     let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
     let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, FREED).await?;
-    swarm.add_image(signed.id(), store, held).await?;
+    // All of it at once: what an earlier process verified is checked again when it is first served.
+    let held = store.held();
+    swarm.add_image(signed.id(), Arc::new(store), held).await?;
     swarm.add_peers(state.peers.clone()).await?;
     let live = Arc::new(Mutex::new(Live { certificate, peers: state.peers.clone() }));
     let (data, image, counted) = (state.data.clone(), signed.id(), state.counted);
@@ -102,20 +96,6 @@ async fn valid_certificate(
     Ok(renewed.certificate)
 }
 
-/// Hashes every unit again; what does not fit is not served.
-async fn rehash(store: Arc<SeedStore>) -> Result<(Arc<SeedStore>, Vec<Run>)> {
-    tokio::task::spawn_blocking(move || {
-        let geometry = store.geometry();
-        let good = (0..geometry.units().total()).filter(|unit| {
-            let expected = geometry.hash(*unit);
-            store.read(*unit).is_ok_and(|bytes| expected == Some(Hash::of(&bytes)))
-        });
-        let held = good.map(Run::one).collect();
-        Ok((store, held))
-    })
-    .await?
-}
-
 struct Resident {
     member: Member,
     upkeep: Upkeep,
@@ -146,6 +126,10 @@ impl Resident {
                 }
                 event = self.events.recv() => match event {
                     Some(MemberEvent::Renewed) => self.save(),
+                    Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
+                        tracing::warn!(%reason, "the image is not served as it should be");
+                        self.member.reporter.log(format!("the image is not served as it should be: {reason}"));
+                    }
                     Some(event) => tracing::info!(?event, "swarm"),
                     None => anyhow::bail!("the data plane ended"),
                 },

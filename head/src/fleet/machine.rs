@@ -301,6 +301,10 @@ impl Fleet {
                 record.logged += 1;
                 self.batch.lines.push((node.clone(), started, number, LogLine { at, text: cut(text) }));
             }
+            ReportKind::CorruptFrom { peer, unit } if record.key == Some(peer) => {
+                let text = format!("unit {unit} went bad where it is stored: this node's memory is the suspect");
+                say = Some((Severity::Warning, text));
+            }
             ReportKind::CorruptFrom { peer, unit } => {
                 let name = self.latest().find(|boot| boot.key == Some(peer)).map(|boot| boot.node.to_string());
                 let from = name.unwrap_or_else(|| format!("key {peer:.16}"));

@@ -58,6 +58,21 @@ fn pxe(fleet: &mut Fleet, secs: u64) {
 }
 
 #[test]
+fn a_node_that_accuses_itself_is_told_from_one_that_accuses_a_peer() {
+    let mut fleet = Fleet::default();
+    pxe(&mut fleet, 100);
+    join(&mut fleet, 112, 1);
+    let corrupt = |seq, peer| {
+        let kind = ReportKind::CorruptFrom { peer: PublicKey([peer; 32]), unit: 7 };
+        ReportEvent { seq, at_ms: 3000, kind }
+    };
+    report(&mut fleet, 150, 1, vec![corrupt(1, 1), corrupt(2, 9)]);
+    let texts: Vec<_> = fleet.take_batch().events.into_iter().map(|event| event.text).collect();
+    assert_eq!(texts[0], "unit 7 went bad where it is stored: this node's memory is the suspect");
+    assert!(texts[1].starts_with("unit 7 arrived corrupt from key 0909"), "{}", texts[1]);
+}
+
+#[test]
 fn a_boot_from_power_on_to_ready_has_every_phase_in_head_time() {
     let mut fleet = Fleet::default();
     pxe(&mut fleet, 100);

@@ -130,7 +130,16 @@ impl Seeds {
                 SwarmEvent::Misbehaved { peer, what } => {
                     (Severity::Warning, format!("member {peer:.16} broke the swarm's protocol: {what}"))
                 }
-                SwarmEvent::StoreFailed(why) => (Severity::Alarm, format!("an image cannot be read: {why}")),
+                SwarmEvent::Rotten { image, unit } => {
+                    let name = self.name(&image);
+                    let text = format!(
+                        "unit {unit} of image {name} went bad on this head's disk and is not sent any more: build the image again"
+                    );
+                    (Severity::Alarm, text)
+                }
+                SwarmEvent::StoreFull(why) | SwarmEvent::StoreFailed(why) => {
+                    (Severity::Alarm, format!("an image cannot be read: {why}"))
+                }
                 SwarmEvent::SelfSuspect | SwarmEvent::CorruptFrom { .. } => continue,
                 SwarmEvent::PagesComplete { .. }
                 | SwarmEvent::Complete { .. }

@@ -145,6 +145,8 @@ pub enum Input {
         image: ImageIx,
         /// Which.
         unit: u32,
+        /// The store can take it again. If not, the image is in use as it is, and what is lost stays lost.
+        again: bool,
     },
     /// The tracker (or a full peer) named these.
     Candidates(Vec<Candidate>),

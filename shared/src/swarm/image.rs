@@ -39,6 +39,8 @@ pub(super) struct Image {
     pub(super) outside: Vec<(PeerIx, Mono)>,
     pub(super) pages_said: bool,
     pub(super) complete_said: bool,
+    /// The store takes nothing more: what was lost since it was complete stays lost.
+    pub(super) sealed: bool,
 }
 
 impl Image {
@@ -66,6 +68,7 @@ impl Image {
             outside: vec![],
             pages_said: false,
             complete_said: false,
+            sealed: false,
         })
     }
 
@@ -94,6 +97,11 @@ impl Image {
 
     pub(super) const fn is_complete(&self) -> bool {
         self.held.is_full()
+    }
+
+    /// Whether it wants nothing more of anybody.
+    pub(super) const fn is_done(&self) -> bool {
+        self.is_complete() || self.sealed
     }
 
     /// Whether the unit is a page of the chunk table.

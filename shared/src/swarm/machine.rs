@@ -117,7 +117,7 @@ impl Engine {
             Input::Image { image, units } => self.on_image(image, units),
             Input::Table { image, lens } => self.on_table(image, lens),
             Input::Held { image, run } => self.on_held(now, image, run),
-            Input::Dropped { image, unit } => self.on_dropped(image, unit),
+            Input::Dropped { image, unit, again } => self.on_dropped(image, unit, again),
             Input::Candidates(candidates) => self.on_candidates(now, candidates),
             Input::Connected { peer, kind, same_rack, dialled: _ } => self.on_connected(now, peer, kind, same_rack),
             Input::DialFailed { peer } => self.on_dial_failed(now, peer),

@@ -157,7 +157,7 @@ impl Engine {
     }
 
     fn is_done(&self) -> bool {
-        self.images.iter().flatten().all(super::image::Image::is_complete)
+        self.images.iter().flatten().all(super::image::Image::is_done)
     }
 
     /// Dials candidates, a few at a time, until there are enough neighbours; heads first, then a quarter from other racks.

@@ -201,6 +201,36 @@ fn a_peer_that_sends_rubbish_costs_its_runs_and_nothing_else() {
 }
 
 #[test]
+fn a_unit_that_goes_bad_is_fetched_again_only_where_there_is_room_for_it() {
+    let dropped = |again| Input::Dropped { image: IMAGE, unit: 7, again };
+    let fetches = |(who, output): &(usize, Output)| *who == 1 && matches!(output, Output::Fetch { .. });
+    let mut room = Room::new(1, 50);
+    room.connect(1, 0);
+    room.run(500);
+    assert!(room.engines[1].is_complete(IMAGE));
+    room.log.clear();
+    room.give(1, dropped(true));
+    let lost = |(who, output): &(usize, Output)| {
+        *who == 1 && matches!(output, Output::Send { message: PeerMessage::Lost { unit: 7, .. }, .. })
+    };
+    assert!(room.log.iter().any(lost));
+    room.run(500);
+    assert!(room.log.iter().any(fetches) && room.engines[1].is_complete(IMAGE));
+
+    room.give(1, dropped(false));
+    room.run(60_000);
+    room.log.clear();
+    room.connect(1, 0);
+    room.run(60_000);
+    assert!(!room.engines[1].is_held(IMAGE, 7));
+    let restless = |entry: &(usize, Output)| {
+        fetches(entry) || entry.0 == 1 && matches!(entry.1, Output::Dial { .. } | Output::AskTracker { .. })
+    };
+    assert!(!room.log.iter().any(restless), "it would ask for ever");
+    assert!(room.engines[1].connected().next().is_none(), "it needs nobody");
+}
+
+#[test]
 fn without_head_or_holder_it_says_what_is_missing_and_goes_on_when_one_comes() {
     let mut room = Room::new(2, 50);
     room.connect(1, 2);
@@ -257,7 +287,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Tick),
         Just(Input::Table { image: IMAGE, lens: lens(60) }),
         any_run().prop_map(|run| Input::Held { image: IMAGE, run }),
-        unit.clone().prop_map(|unit| Input::Dropped { image: IMAGE, unit }),
+        (unit.clone(), any::<bool>()).prop_map(|(unit, again)| Input::Dropped { image: IMAGE, unit, again }),
         (peer.clone(), kind).prop_map(|(peer, kind)| Input::Connected { peer, kind, same_rack: true, dialled: false }),
         peer.clone().prop_map(|peer| Input::Candidates(vec![Candidate {
             peer,

@@ -61,15 +61,16 @@ impl Engine {
         }
     }
 
-    /// A stored unit went bad: it is wanted again, and nobody should ask us for it.
-    pub(super) fn on_dropped(&mut self, ix: ImageIx, unit: u32) {
+    /// A stored unit went bad: nobody should ask us for it, and it is wanted again where there is room for it.
+    pub(super) fn on_dropped(&mut self, ix: ImageIx, unit: u32, again: bool) {
         let head = self.config.is_head();
         let Some(image) = self.image_mut(ix) else { return };
         if !image.held.clear(unit) {
             return;
         }
         image.complete_said = false;
-        let wanted = !head && (image.has_table() || image.is_page(unit));
+        image.sealed |= !again;
+        let wanted = again && !head && (image.has_table() || image.is_page(unit));
         self.set_wanted(ix, unit, wanted);
         for (&peer, theirs) in &mut self.peers {
             if let Some(theirs) = theirs.image_mut(ix) {

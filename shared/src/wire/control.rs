@@ -379,9 +379,9 @@ pub enum ReportKind {
     },
     /// A line of the agent's log or of the console.
     Log(String),
-    /// A peer sent bytes that are not what the manifest says.
+    /// A peer sent bytes that are not what the manifest says, or a unit that this node stores is not what it was.
     CorruptFrom {
-        /// Who.
+        /// Who; the node's own key where it is its own unit.
         peer: PublicKey,
         /// Which unit.
         unit: u32,

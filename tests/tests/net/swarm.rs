@@ -54,6 +54,26 @@ async fn corrupt_bytes_are_refused_and_the_fetch_completes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seed_whose_disk_went_bad_says_so_itself_and_sends_the_rest() {
+    let cluster = Cluster::new(3 << 20);
+    let rotten = cluster.spoil(0);
+    let mut seed = cluster.seed(1, |store| store).await;
+    let mut node = cluster.node(2).await;
+    node.swarm.add_peers(vec![seed.info()]).await.unwrap();
+    let version = cluster.version();
+    seed.event(|event| *event == SwarmEvent::Rotten { image: version, unit: rotten }).await;
+    let all_but_one = || (node.swarm.summary(&version).held == cluster.units() - 1).then_some(());
+    until(all_but_one).await;
+    assert_eq!(node.swarm.summary(&version).corrupt, 0, "nobody was sent a wrong byte");
+    assert_eq!(seed.swarm.summary(&version).held, cluster.units() - 1);
+    cluster.mend(0);
+    let head = cluster.head(3).await;
+    node.swarm.add_peers(vec![head.info()]).await.unwrap();
+    node.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+    assert!(node.blob() == cluster.blob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_dies_in_the_middle_costs_only_time() {
     let cluster = Cluster::new(4 << 20);
     let gate = Gate::closed_after(3);
@@ -93,9 +113,9 @@ async fn a_full_disk_is_told_and_does_not_end_the_swarm() {
     let head = cluster.head(1).await;
     let mut node = cluster.node_with(2, |store| crate::common::Full { store }).await;
     node.swarm.add_peers(vec![head.info()]).await.unwrap();
-    let failed = node.event(|event| matches!(event, SwarmEvent::StoreFailed(_))).await;
+    let told = node.event(|event| matches!(event, SwarmEvent::StoreFull(_) | SwarmEvent::StoreFailed(_))).await;
     let full = StoreError::Full { path: "/full".into(), source: std::io::ErrorKind::StorageFull.into() };
-    assert_eq!(failed, SwarmEvent::StoreFailed(full.to_string()));
+    assert_eq!(told, SwarmEvent::StoreFull(full.to_string()));
     assert_eq!(node.swarm.summary(&cluster.version()).held, 0);
 }
 

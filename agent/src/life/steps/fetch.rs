@@ -65,7 +65,9 @@ async fn until_complete(
             Some(MemberEvent::Starved { missing }) => {
                 context.say(format!("nobody reachable holds {missing} of {total} units; waiting for a head or a peer"));
             }
-            Some(MemberEvent::StoreFailed(reason)) => return Err(StepError::again(reason)),
+            Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
+                return Err(StepError::again(reason));
+            }
             Some(MemberEvent::SelfSuspect) => {
                 context
                     .say("several peers' bytes arrived corrupt: this machine's memory or network card is the suspect");

@@ -149,6 +149,10 @@ impl UnitStore for FetchStore {
             None => Ok(()),
         }
     }
+
+    fn is_sealed(&self) -> bool {
+        self.writers.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
 }
 
 fn writable(path: PathBuf) -> Result<Named, StoreError> {

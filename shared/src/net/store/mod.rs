@@ -4,7 +4,7 @@
 //! instead of an error, and a file that shrinks would be one too.
 //!
 //! * `geometry.rs`: how long each unit is and what its hash must be.
-//! * `seed.rs`: complete files, read-only: a head's, or a node's after its boot.
+//! * `seed.rs`: complete files, read-only: a head's, or a node's after its boot. Each unit is checked when it is first read.
 //! * `fetch.rs`: files that are being filled.
 
 mod fetch;
@@ -78,6 +78,14 @@ pub enum StoreError {
         /// What was handed in.
         found: usize,
     },
+    /// The bytes of a unit are not what the manifest says: memory or disk went bad, or somebody wrote there.
+    #[error("unit {unit} in {path} is not what the manifest says: this machine's memory or disk is the suspect")]
+    Rotten {
+        /// Which.
+        unit: u32,
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing can be written: the store is complete, or never was writable.
     #[error("{path} is complete and no longer written to")]
     Sealed {
@@ -101,10 +109,10 @@ pub trait UnitStore: Send + Sync + core::fmt::Debug {
     /// Lengths and hashes.
     fn geometry(&self) -> &Geometry;
 
-    /// The bytes of a unit, as they lie there: whoever is not sure verifies them.
+    /// The bytes of a unit. A store that was not there when the unit was verified checks it when it is first read.
     ///
     /// # Errors
-    /// No such unit, or the file cannot be read that far.
+    /// No such unit, the file cannot be read that far, or its bytes are not what they should be.
     fn read(&self, unit: u32) -> Result<Bytes, StoreError>;
 
     /// Stores a unit.
@@ -118,4 +126,7 @@ pub trait UnitStore: Send + Sync + core::fmt::Debug {
     /// # Errors
     /// The flush failed.
     fn seal(&self) -> Result<(), StoreError>;
+
+    /// Whether nothing can be written any more, not even a unit that was lost.
+    fn is_sealed(&self) -> bool;
 }

@@ -116,6 +116,27 @@ fn a_seed_opens_only_the_files_of_its_header() {
 }
 
 #[test]
+fn a_seed_checks_each_unit_when_it_is_first_read_and_not_before() {
+    let (image, dir) = (image(), tempfile::tempdir().unwrap());
+    let (blob, table) = (dir.path().join("b"), dir.path().join("t"));
+    fs::write(&blob, &image.blob).unwrap();
+    fs::write(&table, &image.table).unwrap();
+    let spoil = |at: u64| {
+        let file = fs::OpenOptions::new().write(true).open(&blob).unwrap();
+        file.write_all_at(&[!image.blob[at as usize]], at).unwrap();
+    };
+    spoil(30_000);
+    let seed = SeedStore::open(image.header.clone(), blob.clone(), table).unwrap();
+    assert_eq!(seed.held(), [Run { first: 0, count: 8 }], "nothing of the blob was read");
+    let error = seed.read(2).unwrap_err();
+    assert!(matches!(&error, StoreError::Rotten { unit: 2, path } if *path == blob), "{error}");
+    assert!(seed.read(2).is_err(), "as often as it is asked for");
+    assert_eq!(seed.read(1).unwrap(), image.blob[..30_000]);
+    spoil(5);
+    assert_ne!(seed.read(1).unwrap(), image.blob[..30_000], "once is enough: whoever gets it checks it too");
+}
+
+#[test]
 fn a_full_disk_is_told_apart() {
     let full = StoreError::io("write", Path::new("/x"), io::Error::from(io::ErrorKind::StorageFull));
     assert!(matches!(full, StoreError::Full { .. }));

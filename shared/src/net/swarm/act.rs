@@ -10,9 +10,10 @@ use super::board::Image;
 use super::driver::{Asked, Driver};
 use super::fetch::Fetch;
 use super::link::{CloseCode, greet};
-use super::note::{Answer, Note};
+use super::note::{Answer, Note, Trouble};
 use crate::image::{ChunkTable, verify};
 use crate::limits::HAVE_RANGES_MAX;
+use crate::net::store::StoreError;
 use crate::swarm::{
     Choice, CloseReason, End, Event, ImageIx, Input, Misdeed, Output, PeerIx, PeerKind, PeerMessage, RefuseReason,
     ReqId,
@@ -204,18 +205,18 @@ fn read_table(driver: &Driver, ix: ImageIx) {
     let notes = driver.notes.clone();
     drop(tokio::spawn(async move {
         let lens = spawn_blocking(move || parse_table(&image));
-        let lens = lens.await.unwrap_or_else(|error| Err(error.to_string()));
+        let lens = lens.await.unwrap_or_else(|error| Err(error.into()));
         drop(notes.send(Note::Table { image: ix, lens }).await);
     }));
 }
 
-fn parse_table(image: &Image) -> Result<Arc<[u32]>, String> {
+fn parse_table(image: &Image) -> Result<Arc<[u32]>, Trouble> {
     let geometry = image.store.geometry();
     let mut bytes = Vec::new();
     for page in 0..geometry.units().pages {
-        bytes.extend_from_slice(&image.store.read(page).map_err(|error| error.to_string())?);
+        bytes.extend_from_slice(&image.store.read(page)?);
     }
-    let table = ChunkTable::parse(geometry.header(), &bytes).map_err(|error| error.to_string())?;
+    let table = ChunkTable::parse(geometry.header(), &bytes).map_err(StoreError::from)?;
     let lens = table.entries().iter().map(|entry| entry.len).collect();
     geometry.set_table(table);
     Ok(lens)
@@ -226,8 +227,8 @@ fn seal(driver: &Driver, ix: ImageIx) {
     let Some(image) = driver.image(ix).cloned() else { return };
     let notes = driver.notes.clone();
     drop(tokio::spawn(async move {
-        let sealed = spawn_blocking(move || image.store.seal().map_err(|error| error.to_string()));
-        let result = sealed.await.unwrap_or_else(|error| Err(error.to_string()));
+        let sealed = spawn_blocking(move || image.store.seal().map_err(Trouble::from));
+        let result = sealed.await.unwrap_or_else(|error| Err(error.into()));
         drop(notes.send(Note::Sealed { image: ix, result }).await);
     }));
 }

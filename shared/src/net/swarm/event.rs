@@ -52,8 +52,17 @@ pub enum SwarmEvent {
     },
     /// Corrupt bytes came from three peers within a hundred units: this machine's memory or disk is the suspect.
     SelfSuspect,
+    /// There is no space for what arrives; the text says for which file. Fetching goes on with a pause: space may come.
+    StoreFull(String),
     /// The store could not be read or written; the text says which file and why. Fetching goes on with a pause.
     StoreFailed(String),
+    /// A unit that this member held is not what the manifest says: its memory or disk went bad. It is not served any more.
+    Rotten {
+        /// Of which image.
+        image: VersionId,
+        /// Which.
+        unit: u32,
+    },
 }
 
 impl SwarmEvent {
@@ -65,6 +74,7 @@ impl SwarmEvent {
                 | Self::AskTracker { .. }
                 | Self::CorruptFrom { .. }
                 | Self::Misbehaved { .. }
+                | Self::StoreFull(_)
                 | Self::StoreFailed(_)
         )
     }

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::board::Image;
 use super::frame;
 use super::link::ASK_MAX;
-use super::note::Note;
+use super::note::{Note, Trouble};
 use crate::image::{Run, verify};
 use crate::limits::{CHUNK_MAX, RUN_UNITS_MAX};
 use crate::net::store::StoreError;
@@ -43,7 +43,7 @@ enum Stop {
     Refused,
     Gone,
     Corrupt,
-    Store(String),
+    Store(Trouble),
     Protocol(String),
 }
 
@@ -51,7 +51,7 @@ enum Stop {
 enum Settled {
     Verified,
     Corrupt,
-    Failed(String),
+    Failed(Trouble),
 }
 
 /// A unit that is being hashed and stored.
@@ -209,7 +209,7 @@ impl Fetch {
                 return Err(Stop::Corrupt);
             }
             Ok(Settled::Failed(why)) => return Err(Stop::Store(why)),
-            Err(error) => return Err(Stop::Store(error.to_string())),
+            Err(error) => return Err(Stop::Store(error.into())),
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Fetch {
 /// Hashes a unit, stores it unless it is there already, and counts it.
 fn store(image: &Image, unit: u32, bytes: Bytes, from_head: bool) -> Settled {
     let Some(expected) = image.store.geometry().hash(unit) else {
-        return Settled::Failed(StoreError::NoUnit { unit }.to_string());
+        return Settled::Failed(StoreError::NoUnit { unit }.into());
     };
     let len = bytes.len() as u64;
     // Hashed again if it is wrong: our own memory may have slipped once.
@@ -234,7 +234,7 @@ fn store(image: &Image, unit: u32, bytes: Bytes, from_head: bool) -> Settled {
     {
         // It may have come by another way, and the store been sealed, while we hashed.
         if !matches!(error, StoreError::Sealed { .. }) || !image.holds(unit) {
-            return Settled::Failed(error.to_string());
+            return Settled::Failed(error.into());
         }
     }
     image.fetched(unit, len, from_head);

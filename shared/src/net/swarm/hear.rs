@@ -10,7 +10,7 @@ use super::board::Image;
 use super::directory::Rival;
 use super::driver::Driver;
 use super::link::{CloseCode, Fresh, Link, Ties};
-use super::note::{Answer, LinkId, Note};
+use super::note::{Answer, LinkId, Note, Trouble};
 use crate::id::VersionId;
 use crate::limits::HAVE_RANGES_MAX;
 use crate::swarm::{Choice, End, ImageIx, Input, PeerIx, PeerMessage, ServeId};
@@ -56,16 +56,16 @@ pub(super) fn note(driver: &mut Driver, note: Note) {
                     driver.event(SwarmEvent::PagesComplete { image: image.version });
                 }
             }
-            Err(why) => driver.event(SwarmEvent::StoreFailed(why)),
+            Err(trouble) => driver.event(told(trouble)),
         },
         Note::Rechecked { image, unit, good } => {
-            if !good && driver.image(image).is_some_and(|held| held.lose(unit)) {
-                driver.input(Input::Dropped { image, unit });
+            if !good {
+                rotten(driver, image, unit);
             }
         }
         Note::Sealed { image, result } => {
-            if let Err(why) = result {
-                driver.event(SwarmEvent::StoreFailed(why));
+            if let Err(trouble) = result {
+                driver.event(told(trouble));
             }
             if let Some(image) = driver.image(image) {
                 driver.event(SwarmEvent::Complete { image: image.version });
@@ -91,8 +91,8 @@ fn transfer(driver: &mut Driver, note: Note) {
                     counts.wasted += lost;
                 });
             }
-            if let Some(why) = failure {
-                driver.event(SwarmEvent::StoreFailed(why));
+            if let Some(trouble) = failure {
+                driver.event(told(trouble));
             }
             driver.input(Input::Ended { req, end });
         }
@@ -192,17 +192,47 @@ fn asked(driver: &mut Driver, peer: PeerIx, serve: ServeId, ask: ChunkAsk, answe
     driver.input(Input::Asked { peer, serve, image: image.ix, choice });
 }
 
-fn served(driver: &mut Driver, serve: ServeId, ix: ImageIx, bytes: u64, complete: bool, broken: Option<(u32, String)>) {
+fn served(
+    driver: &mut Driver,
+    serve: ServeId,
+    ix: ImageIx,
+    bytes: u64,
+    complete: bool,
+    broken: Option<(u32, Trouble)>,
+) {
     driver.serving.remove(&serve);
-    let image = driver.image(ix).cloned();
-    if let Some(image) = &image {
+    if let Some(image) = driver.image(ix) {
         image.count(|counts| counts.served += bytes);
     }
     driver.input(Input::Served { serve, complete });
-    if let Some((unit, why)) = broken {
-        driver.event(SwarmEvent::StoreFailed(why));
-        if image.is_some_and(|image| image.lose(unit)) {
-            driver.input(Input::Dropped { image: ix, unit });
+    match broken {
+        Some((unit, Trouble::Rotten(_))) => rotten(driver, ix, unit),
+        Some((unit, trouble)) => {
+            driver.event(told(trouble));
+            lost(driver, ix, unit);
         }
+        None => {}
     }
+}
+
+fn told(trouble: Trouble) -> SwarmEvent {
+    match trouble {
+        Trouble::Full(why) => SwarmEvent::StoreFull(why),
+        Trouble::Rotten(why) | Trouble::Failed(why) => SwarmEvent::StoreFailed(why),
+    }
+}
+
+/// A unit went bad in our own store: we say so ourselves.
+fn rotten(driver: &mut Driver, ix: ImageIx, unit: u32) {
+    if let Some(version) = lost(driver, ix, unit) {
+        driver.event(SwarmEvent::Rotten { image: version, unit });
+    }
+}
+
+/// A unit cannot be had from our own store any more; says of which image, if it was held until now.
+fn lost(driver: &mut Driver, ix: ImageIx, unit: u32) -> Option<VersionId> {
+    let image = driver.image(ix).filter(|image| image.lose(unit))?;
+    let (version, again) = (image.version, !image.store.is_sealed());
+    driver.input(Input::Dropped { image: ix, unit, again });
+    Some(version)
 }

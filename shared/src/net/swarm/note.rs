@@ -9,13 +9,41 @@ use super::board::Image;
 use super::link::Fresh;
 use crate::id::{PublicKey, VersionId};
 use crate::image::Run;
-use crate::net::store::UnitStore;
+use crate::net::store::{StoreError, UnitStore};
 use crate::swarm::{End, ImageIx, PeerIx, ReqId, ServeId};
 use crate::wire::{ChunkAsk, PeerFrame, PeerInfo};
 
 /// Names one connection among all that ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LinkId(pub u64);
+
+/// Why a store did not do what it was asked, for a person; the kinds that lead to different things are told apart.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// No space.
+    Full(String),
+    /// A stored unit is not what it was.
+    Rotten(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        let text = error.to_string();
+        match error {
+            StoreError::Full { .. } => Self::Full(text),
+            StoreError::Rotten { .. } => Self::Rotten(text),
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl From<tokio::task::JoinError> for Trouble {
+    fn from(error: tokio::task::JoinError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
 
 /// Something happened.
 #[derive(Debug)]
@@ -33,7 +61,7 @@ pub(super) enum Note {
     /// It no longer waits.
     Unasked { serve: ServeId },
     /// Serving ended; `broken` is a unit that could not be read, and why.
-    Served { serve: ServeId, image: ImageIx, bytes: u64, complete: bool, broken: Option<(u32, String)> },
+    Served { serve: ServeId, image: ImageIx, bytes: u64, complete: bool, broken: Option<(u32, Trouble)> },
     /// The head named the run of a request.
     Assigned { req: ReqId, run: Run },
     /// Bytes flow.
@@ -43,13 +71,13 @@ pub(super) enum Note {
     /// A unit is not what it should be.
     Corrupt { req: ReqId, unit: u32 },
     /// A request is over; `lost` bytes arrived for nothing.
-    Ended { req: ReqId, end: End, lost: u64, failure: Option<String> },
+    Ended { req: ReqId, end: End, lost: u64, failure: Option<Trouble> },
     /// All pages were read: the lengths of the chunks.
-    Table { image: ImageIx, lens: Result<Arc<[u32]>, String> },
+    Table { image: ImageIx, lens: Result<Arc<[u32]>, Trouble> },
     /// A stored unit was hashed again.
     Rechecked { image: ImageIx, unit: u32, good: bool },
     /// A complete store was sealed.
-    Sealed { image: ImageIx, result: Result<(), String> },
+    Sealed { image: ImageIx, result: Result<(), Trouble> },
 }
 
 /// The answer to a peer's request.

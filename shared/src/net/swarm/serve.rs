@@ -12,8 +12,9 @@ use tokio::time::timeout;
 
 use super::board::Image;
 use super::frame;
-use super::note::Note;
+use super::note::{Note, Trouble};
 use crate::image::Run;
+use crate::net::store::StoreError;
 use crate::swarm::ServeId;
 use crate::wire::ChunkReply;
 
@@ -27,7 +28,7 @@ const BROKEN: VarInt = VarInt::from_u32(1);
 struct Outcome {
     bytes: u64,
     complete: bool,
-    broken: Option<(u32, String)>,
+    broken: Option<(u32, Trouble)>,
 }
 
 /// Turns a request down.
@@ -60,14 +61,16 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
     if frame::write(send, &ChunkReply::Units(run)).await.is_err() {
         return outcome;
     }
-    let mut next = read(Arc::clone(image), run.first, budget).await;
+    let mut next = Some(read(Arc::clone(image), run.first, budget).await);
     for unit in run.iter() {
         let (bytes, permit) = match next {
-            Ok(read) => read,
-            Err(why) => {
-                outcome.broken = Some((unit, why));
+            Some(Ok(read)) => read,
+            Some(Err(trouble)) => {
+                outcome.broken = Some((unit, trouble));
                 return outcome;
             }
+            // Comes after the last one only.
+            None => return outcome,
         };
         let len = bytes.len() as u64;
         let write = async {
@@ -77,9 +80,8 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
             written
         };
         // The next unit is read while this one is sent.
-        let following = async {
-            if unit + 1 < run.end() { read(Arc::clone(image), unit + 1, budget).await } else { Err(String::new()) }
-        };
+        let following =
+            async { if unit + 1 < run.end() { Some(read(Arc::clone(image), unit + 1, budget).await) } else { None } };
         let (written, following) = tokio::join!(write, following);
         if !matches!(written, Ok(Ok(()))) {
             return outcome;
@@ -96,14 +98,11 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
 }
 
 /// Reads a unit off the reactor, within the budget.
-async fn read(image: Arc<Image>, unit: u32, budget: &Arc<Semaphore>) -> Result<(Bytes, OwnedSemaphorePermit), String> {
-    let len = image.store.geometry().len(unit).ok_or_else(|| format!("unit {unit} is not known"))?;
+async fn read(image: Arc<Image>, unit: u32, budget: &Arc<Semaphore>) -> Result<(Bytes, OwnedSemaphorePermit), Trouble> {
+    let len = image.store.geometry().len(unit).ok_or(StoreError::NoUnit { unit })?;
     let permits = len.div_ceil(1024);
-    let permit = Arc::clone(budget).acquire_many_owned(permits).await.map_err(|error| error.to_string())?;
-    let read = tokio::task::spawn_blocking(move || image.store.read(unit)).await;
-    match read {
-        Ok(Ok(bytes)) => Ok((bytes, permit)),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
+    let permit = Arc::clone(budget).acquire_many_owned(permits).await;
+    let permit = permit.map_err(|error| Trouble::Failed(error.to_string()))?;
+    let bytes = tokio::task::spawn_blocking(move || image.store.read(unit)).await??;
+    Ok((bytes, permit))
 }

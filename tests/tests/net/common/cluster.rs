@@ -128,6 +128,26 @@ impl Cluster {
         DataEndpoint::start(vec![socket()], self.identity(n, role), Tuning::default(), 16).unwrap()
     }
 
+    /// Flips a byte of the seeds' blob, and says which unit that is in.
+    pub(crate) fn spoil(&self, at: u64) -> u32 {
+        self.write_blob(at, !self.blob[at as usize]);
+        let seed = self.seed_store();
+        let entries = seed.geometry().table().unwrap().entries().to_vec();
+        let chunk = entries.iter().position(|entry| (entry.offset..entry.offset + u64::from(entry.len)).contains(&at));
+        wulfpack_shared::image::Units::of(&self.header).pages + chunk.unwrap() as u32
+    }
+
+    /// Undoes it.
+    pub(crate) fn mend(&self, at: u64) {
+        self.write_blob(at, self.blob[at as usize]);
+    }
+
+    fn write_blob(&self, at: u64, byte: u8) {
+        use std::os::unix::fs::FileExt as _;
+        let file = std::fs::File::options().write(true).open(self.dir.path().join("seed.blob")).unwrap();
+        file.write_all_at(&[byte], at).unwrap();
+    }
+
     fn seed_store(&self) -> SeedStore {
         let dir = self.dir.path();
         SeedStore::open(self.header.clone(), dir.join("seed.blob"), dir.join("seed.table")).unwrap()

@@ -38,6 +38,10 @@ impl UnitStore for Liar {
     fn seal(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn is_sealed(&self) -> bool {
+        self.store.is_sealed()
+    }
 }
 
 /// Has no room.
@@ -61,6 +65,10 @@ impl UnitStore for Full {
 
     fn seal(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.store.is_sealed()
     }
 }
 
@@ -125,5 +133,9 @@ impl UnitStore for Gated {
 
     fn seal(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.store.is_sealed()
     }
 }
