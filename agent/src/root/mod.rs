@@ -25,6 +25,6 @@ pub use memory::{Memory, MemoryPlan, RESERVE, TooLittleMemory, check_memory, mem
 pub use switch::{enter, exec_init, move_mounts, move_mounts_and_switch, switch};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

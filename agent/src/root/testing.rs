@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 pub(super) const MIB: u64 = 1024 * 1024;
 
 /// Runs `test` in an empty tmpfs of a mount namespace of its own.
-pub(super) fn in_mounts(test: impl FnOnce(&Path) + Send + 'static) {
+pub(crate) fn in_mounts(test: impl FnOnce(&Path) + Send + 'static) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
     let thread = std::thread::spawn(move || {
