@@ -191,7 +191,7 @@ async fn status(State(services): State<AdminServices>, Query(query): Query<Since
             tokio::time::sleep(CALM).await;
         }
     }
-    let snapshot = services.registry.snapshot();
+    let snapshot = services.registry.look().await;
     let (version, nodes, unknown) = services.fleet.look(|fleet| {
         let last = |name: &NodeName| fleet.of(name).next_back();
         let node = |name: &NodeName| last(name).map_or_else(|| NodeStatus::unseen(name.clone()), NodeStatus::of);
@@ -275,7 +275,7 @@ async fn ticket(
     let (now, life) = (services.clock.now(), Duration::from_secs(request.life_s));
     let (token, whom) = match request.subject {
         TicketFor::Node(node) => {
-            if services.registry.snapshot().node(&node).is_none() {
+            if services.registry.look().await.node(&node).is_none() {
                 return Err(Failed(StatusCode::NOT_FOUND, format!("there is no node {node}")));
             }
             (services.tokens.for_ticket(node.clone(), life, now).map_err(wrong)?, format!("node {node}"))

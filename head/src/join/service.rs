@@ -46,6 +46,11 @@ pub trait Overlays: Send + Sync + Debug {
 pub trait Registry: Send + Sync + Debug {
     /// The registry now.
     fn snapshot(&self) -> Arc<Snapshot>;
+
+    /// The registry after a look at what an administrator may have written a moment ago, where that takes a look.
+    fn look(&self) -> BoxFuture<'_, Arc<Snapshot>> {
+        Box::pin(std::future::ready(self.snapshot()))
+    }
 }
 
 /// All that the service needs.

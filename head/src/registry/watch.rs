@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wulfpack_shared::id::Hash;
 
@@ -17,6 +17,9 @@ use super::resolved::Snapshot;
 
 /// How often the file is looked at. One `stat` costs a microsecond; notification would miss network file systems.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Most that wait for a look at a time; others wait for them.
+const LOOKS_MAX: usize = 16;
 
 /// What the watcher knows.
 #[derive(Clone, Debug)]
@@ -85,6 +88,7 @@ impl Source {
 #[derive(Debug)]
 pub struct RegistryWatcher {
     watched: watch::Receiver<Watched>,
+    looks: mpsc::Sender<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
@@ -100,7 +104,18 @@ impl RegistryWatcher {
             tracing::warn!(%warning, "registry");
         }
         let (sender, watched) = watch::channel(Watched { snapshot: first.resolve(), error: None });
-        Ok(Self { watched, task: tokio::spawn(follow(source, sender)) })
+        let (looks, asked) = mpsc::channel(LOOKS_MAX);
+        Ok(Self { watched, looks, task: tokio::spawn(follow(source, sender, asked)) })
+    }
+
+    /// All nodes as the file has them now: for whoever has just changed it. Returns when it was looked at.
+    pub async fn look(&self) -> Arc<Snapshot> {
+        let (looked, done) = oneshot::channel();
+        // If the watcher has ended, what it saw last is the best there is.
+        if self.looks.send(looked).await.is_ok() {
+            let _ended = done.await;
+        }
+        self.snapshot()
     }
 
     /// All nodes as of now.
@@ -125,11 +140,17 @@ impl Drop for RegistryWatcher {
     }
 }
 
-async fn follow(mut source: Source, sender: watch::Sender<Watched>) {
+async fn follow(mut source: Source, sender: watch::Sender<Watched>, mut asked: mpsc::Receiver<oneshot::Sender<()>>) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !sender.is_closed() {
-        ticks.tick().await;
+        let mut waiting = vec![];
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(looked) = asked.recv() => waiting.push(looked),
+        }
+        // One look is for all who asked before it.
+        waiting.extend(std::iter::from_fn(|| asked.try_recv().ok()));
         // Ten thousand nodes take a while to read; the runtime's threads answer machines meanwhile.
         let polled = tokio::task::spawn_blocking(move || {
             let result = source.poll();
@@ -147,6 +168,9 @@ async fn follow(mut source: Source, sender: watch::Sender<Watched>) {
                 tracing::warn!(%error, "the changed registry is not used, the last valid one stays in force");
                 sender.send_modify(|watched| watched.error = Some(error.to_string().into()));
             }
+        }
+        for looked in waiting {
+            let _gone = looked.send(());
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::SignedHeader;
@@ -21,6 +22,10 @@ use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
 impl Registry for RegistryWatcher {
     fn snapshot(&self) -> Arc<Snapshot> {
         Self::snapshot(self)
+    }
+
+    fn look(&self) -> BoxFuture<'_, Arc<Snapshot>> {
+        Box::pin(Self::look(self))
     }
 }
 

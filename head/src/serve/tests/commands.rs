@@ -107,6 +107,22 @@ async fn approve_takes_many_and_its_exit_code_says_whether_all_waited() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_just_added_gets_its_ticket_and_is_shown() {
+    let (head, stop, writer) = running(10, |_| ()).await;
+    for name in ["n5", "n6", "n7"] {
+        head.wulf(&["node", "add", name, "--image", "small"]).await.unwrap();
+        let file = head.dir.path().join(name);
+        head.wulf(&["ticket", name, "--out", file.to_str().unwrap()]).await.unwrap();
+        assert!(fs::read_to_string(file).unwrap().parse::<Ticket>().is_ok());
+    }
+    head.wulf(&["node", "delete", "n5"]).await.unwrap();
+    assert_eq!(head.status().await.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(), ["n1", "n6", "n7"]);
+    let error = head.wulf(&["ticket", "n5"]).await.unwrap_err();
+    assert!(error.to_string().contains("there is no node n5"), "{error}");
+    end(head, stop, writer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dhcp_that_is_off_is_said_to_be_and_cannot_be_overridden() {
     let (head, stop, writer) = running(5, |_| ()).await;
     let status: crate::admin::DhcpStatus = head.client.get("/v1/dhcp").await.unwrap();
