@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use wulfpack_shared::limits::TOKEN_LIFETIME;
 use wulfpack_shared::time::UnixTime;
 
-use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyBackup, KeyInfo, KeysChange};
+use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyDeed, KeyInfo, KeysChange};
 use super::server::{AdminServices, Caller, Failed, key_info, wrong};
 use crate::fleet::Input;
 use crate::store::AuditRecord;
@@ -45,32 +45,34 @@ pub(super) async fn approve(
     Ok(Json(answer))
 }
 
-/// What is recorded of a copy of all secret keys.
-pub fn key_backup_record(at: UnixTime, who: String, backup: &KeyBackup) -> AuditRecord {
-    AuditRecord { at, who, what: "key-backup".into(), detail: format!("all secret keys to {}", backup.file) }
+/// What is recorded of a deed.
+pub fn key_record(at: UnixTime, who: String, deed: &KeyDeed) -> AuditRecord {
+    let (what, detail) = match deed {
+        KeyDeed::Backup { file } => ("key-backup", format!("all secret keys to {file}")),
+        KeyDeed::Rotate { trusted } => {
+            let trusted: Vec<String> = trusted.iter().map(|key| format!("{key:.16}")).collect();
+            ("key-rotate", format!("trusted, the newest first: {}", trusted.join(", ")))
+        }
+    };
+    AuditRecord { at, who, what: what.into(), detail }
 }
 
-/// Records a copy of all secret keys.
-pub(super) async fn key_backup(
+/// Records what is about to be done with the keys.
+pub(super) async fn record_key_deed(
     State(services): State<AdminServices>,
     ConnectInfo(Caller(who)): ConnectInfo<Caller>,
-    Json(request): Json<KeyBackup>,
-) -> Result<Json<KeyBackup>, Failed> {
-    services.store.audit(&key_backup_record(services.clock.now(), who, &request))?;
-    Ok(Json(request))
+    Json(deed): Json<KeyDeed>,
+) -> Result<Json<KeyDeed>, Failed> {
+    services.store.audit(&key_record(services.clock.now(), who, &deed))?;
+    Ok(Json(deed))
 }
 
-/// Takes up keys of the cluster that are on disk already.
+/// Takes up keys of the cluster that are on disk already. That they change was recorded before they were written there.
 pub(super) async fn change_keys(
     State(services): State<AdminServices>,
-    ConnectInfo(Caller(who)): ConnectInfo<Caller>,
     Json(request): Json<KeysChange>,
 ) -> Result<Json<KeyInfo>, Failed> {
     let keys = request.keys().ok_or_else(|| wrong("the former keys do not lead to the newest"))?;
     services.facts.replace_keys(keys).map_err(wrong)?;
-    let info = key_info(&services);
-    let trusted: Vec<String> = info.trusted.iter().map(|key| format!("{key:.16}")).collect();
-    let (at, detail) = (services.clock.now(), format!("trusted, the newest first: {}", trusted.join(", ")));
-    services.store.audit(&AuditRecord { at, who, what: "key-rotate".into(), detail })?;
-    Ok(Json(info))
+    Ok(Json(key_info(&services)))
 }

@@ -171,11 +171,20 @@ pub struct DhcpOverride {
     pub on: bool,
 }
 
-/// `POST /v1/key/backup`: somebody is about to copy all secret keys. The head cannot read them; it records it.
+/// `POST /v1/key/record`: what somebody is about to do with the secret keys on disk. The head cannot read them; it records it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyBackup {
-    /// Where to.
-    pub file: String,
+#[serde(rename_all = "lowercase")]
+pub enum KeyDeed {
+    /// Copy all of them.
+    Backup {
+        /// Where to.
+        file: String,
+    },
+    /// Change those of the cluster.
+    Rotate {
+        /// The keys that count then, the newest first.
+        trusted: Vec<PublicKey>,
+    },
 }
 
 /// `GET /v1/key`.

@@ -13,9 +13,9 @@ mod server;
 mod tests;
 mod who;
 
-pub use actions::key_backup_record;
+pub use actions::key_record;
 pub use api::{
-    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyBackup, KeyInfo,
+    ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyDeed, KeyInfo,
     KeysChange, Problem, ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};

@@ -153,7 +153,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
-        .route("/v1/key/backup", post(actions::key_backup))
+        .route("/v1/key/record", post(actions::record_key_deed))
         .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key).post(actions::change_keys))

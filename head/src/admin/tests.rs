@@ -198,8 +198,10 @@ async fn events_are_numbered_and_the_next_is_waited_for() {
 }
 
 #[tokio::test]
-async fn changed_keys_are_taken_if_they_lead_on_and_audited() {
+async fn changed_keys_are_taken_if_they_lead_on_and_were_audited_before() {
     let bench = bench();
+    let deed = KeyDeed::Rotate { trusted: vec![secret(3).public(), secret(2).public()] };
+    assert_eq!(bench.client.post::<KeyDeed>("/v1/key/record", &deed).await.unwrap(), deed);
     let info: KeyInfo = bench.client.post("/v1/key", &KeysChange::of(&rotated())).await.unwrap();
     assert_eq!((info.cluster, info.trusted), (secret(3).public(), vec![secret(3).public(), secret(2).public()]));
     let audit = &bench.services.store.audits(10).unwrap()[0];

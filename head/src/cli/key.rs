@@ -16,11 +16,11 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::time::UnixTime;
 use zeroize::Zeroizing;
 
-use super::audit::record_key_backup;
+use super::audit::record_key_deed;
 use super::running::ask;
 use super::ticket::duration;
 use super::{Cell, Context, Style, Table, note, print};
-use crate::admin::{ClientError, KeyInfo, KeysChange};
+use crate::admin::{ClientError, KeyDeed, KeyInfo, KeysChange};
 use crate::config::{ClusterKeys, FormerKey, Keys, KeysLock, Paths, create_new};
 use crate::exit::{Ended, Exit};
 
@@ -109,7 +109,8 @@ impl KeyCommand {
                 print(context, &shown, || shown.table())?;
             }
             Self::Backup { file } => {
-                record_key_backup(context, &file)?;
+                let absolute = std::path::absolute(&file).unwrap_or_else(|_| file.clone());
+                record_key_deed(context, &KeyDeed::Backup { file: absolute.display().to_string() })?;
                 backup(&paths, &keys, &file)?;
             }
             Self::Rotate(args) => args.run(context, &paths)?,
@@ -154,6 +155,7 @@ impl RotateArgs {
             let fresh = SecretKey::generate().map_err(|error| anyhow!("no random numbers from the system: {error}"))?;
             before.rotated(fresh, now, self.keep)
         };
+        record_key_deed(context, &KeyDeed::Rotate { trusted: after.trusted(now) })?;
         after.store(paths)?;
         self.tell(&after);
         tell_head(context, &after)
@@ -201,7 +203,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
         let context = Context { config: paths.etc.join("wulfpack.yaml"), output: OutputFormat::Json, yes: false };
-        for dir in [&paths.etc, &paths.keys()] {
+        for dir in [&paths.etc, &paths.state, &paths.keys()] {
             create_dir(dir, 0o700).unwrap();
         }
         fs::write(&context.config, format!("paths: {}", serde_json::to_string(&paths).unwrap())).unwrap();

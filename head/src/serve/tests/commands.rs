@@ -177,16 +177,24 @@ async fn a_version_that_a_node_runs_is_kept_until_it_runs_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_copy_of_the_keys_without_its_record() {
+async fn no_copy_and_no_change_of_the_keys_without_its_record() {
     let (head, stop, writer) = running(7, |_| ()).await;
     let path = |name: &str| head.dir.path().join(name).to_str().unwrap().to_owned();
     head.wulf(&["key", "backup", &path("first.keys")]).await.unwrap();
     let record = ("key-backup".to_owned(), format!("all secret keys to {}", path("first.keys")));
-    assert_eq!(head.audited(), [record]);
+    assert_eq!(head.audited(), std::slice::from_ref(&record));
+    let first = head.core.cluster_keys().public();
+    head.wulf(&["key", "rotate"]).await.unwrap();
+    let second = head.core.cluster_keys().public();
+    assert_ne!(first, second);
+    let trusted = format!("trusted, the newest first: {second:.16}, {first:.16}");
+    assert_eq!(head.audited(), [record, ("key-rotate".to_owned(), trusted)]);
     // Out of reach: its state is in use, so that nobody can write there.
     fs::rename(head.core.config.paths.admin_socket(), path("elsewhere")).unwrap();
     let error = head.wulf(&["key", "backup", &path("second.keys")]).await.unwrap_err();
     assert!(format!("{error:#}").contains("in use"), "{error:#}");
     assert!(!Path::new(&path("second.keys")).exists());
+    assert!(head.wulf(&["key", "rotate"]).await.is_err());
+    assert_eq!(Keys::load(&head.core.config.paths).unwrap().cluster.public(), second);
     end(head, stop, writer).await;
 }
