@@ -1,5 +1,6 @@
 //! The agent of a Wulfpack node: the library behind the `wulf-agent` binary.
 
+pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dhcp;

@@ -4,28 +4,9 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use wulfpack_agent::fetch::FetchArgs;
+use clap::Parser as _;
+use wulfpack_agent::cli::{Cli, Command};
 use wulfpack_agent::{fetch, life, resident, supervisor};
-
-/// Takes part in a Wulfpack cluster: fetches an image from its peers, verifies it, serves it.
-#[derive(Debug, Parser)]
-#[command(name = "wulf-agent", version)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Fetch an image to a file.
-    Fetch(FetchArgs),
-    /// Serve the image that this node booted from; started by systemd.
-    Serve,
-    /// Boot this node; started by PID 1 of the initramfs.
-    #[command(hide = true)]
-    Boot,
-}
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {

@@ -56,7 +56,7 @@ enum Command {
     /// Import, build, list and remove images.
     #[command(subcommand)]
     Image(ImageCommand),
-    /// Write the manual pages of all commands into a directory.
+    /// Write the manual pages of all commands, and of `wulf-agent`, into a directory.
     Man {
         /// The directory, such as /usr/share/man/man1; it must exist.
         dir: PathBuf,
@@ -85,8 +85,10 @@ impl Wulf {
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Man { dir } => {
-                clap_mangen::generate_to(Self::command(), &dir)
-                    .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+                for program in [Self::command(), wulfpack_agent::cli::Cli::command()] {
+                    clap_mangen::generate_to(program, &dir)
+                        .with_context(|| format!("cannot write manual pages into {}", dir.display()))?;
+                }
                 Ok(Exit::Ok.into())
             }
             Command::Completion { shell } => {
@@ -139,6 +141,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Wulf::command().debug_assert();
+    }
+
+    #[test]
+    fn both_programs_have_manual_pages_and_what_nobody_types_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let wulf = Wulf::try_parse_from(["wulf", "man", dir.path().to_str().unwrap()]).unwrap();
+        wulf.run().unwrap();
+        let page = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+        assert!(page("wulf.1").contains("boot") && page("wulf-node-add.1").contains("image"));
+        assert!(page("wulf-agent.1").contains("fetch") && page("wulf-agent-fetch.1").contains("ticket"));
+        assert!(!dir.path().join("wulf-agent-boot.1").exists());
     }
 
     #[test]
