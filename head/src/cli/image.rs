@@ -42,7 +42,7 @@ pub enum ImageCommand {
         /// Leave the version active that is active now.
         #[arg(long)]
         no_activate: bool,
-        /// Put drivers of InfiniBand adapters into the initramfs.
+        /// Put drivers of InfiniBand adapters into the initramfs, this once; `initramfs: {modules: [infiniband]}` does it always.
         #[arg(long)]
         infiniband: bool,
     },
@@ -138,7 +138,7 @@ fn build(
     let pinned = nodes.nodes().filter_map(|node| node.image.as_ref()?.version);
     let (keep, running) = kept(config, in_use(context));
     let mut initramfs = InitramfsSettings::from(&config.initramfs);
-    initramfs.infiniband = infiniband;
+    initramfs.infiniband |= infiniband;
     let settings = BuildSettings {
         initramfs,
         keep,

@@ -197,7 +197,7 @@ impl Default for ImageConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct InitramfsConfig {
-    /// More kernel modules, by name.
+    /// More kernel modules, by name; `infiniband` stands for all InfiniBand adapters with IPoIB and their firmware.
     pub modules: Vec<String>,
     /// More firmware files, relative to the image's firmware directory.
     pub firmware: Vec<String>,

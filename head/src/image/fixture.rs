@@ -123,7 +123,7 @@ pub(super) const LAYOUTS: [Layout; 5] = [
 ];
 
 /// Module, its `.modinfo`, and those it depends on. `ice` is the vendor's; `nfpx` only a vendor has.
-pub(super) const MODULES: [(&str, &[&str], &[&str]); 11] = [
+pub(super) const MODULES: [(&str, &[&str], &[&str]); 15] = [
     ("kernel/drivers/block/loop.ko", &[], &[]),
     ("kernel/fs/squashfs/squashfs.ko", &[], &[]),
     ("kernel/fs/overlayfs/overlay.ko", &[], &[]),
@@ -135,6 +135,14 @@ pub(super) const MODULES: [(&str, &[&str], &[&str]); 11] = [
     ("kernel/drivers/net/ethernet/broadcom/tg3.ko", &["firmware=tigon/tg3.bin"], &[]),
     ("kernel/lib/libcrc32c.ko", &[], &[]),
     ("kernel/sound/core/snd.ko", &[], &[]),
+    ("kernel/drivers/infiniband/core/ib_core.ko", &[], &[]),
+    ("kernel/drivers/infiniband/ulp/ipoib/ib_ipoib.ko", &[], &["kernel/drivers/infiniband/core/ib_core.ko"]),
+    ("kernel/drivers/infiniband/hw/mlx5/mlx5_ib.ko", &[], &["kernel/drivers/infiniband/core/ib_core.ko"]),
+    (
+        "kernel/drivers/infiniband/hw/hfi1/hfi1.ko",
+        &["firmware=hfi1_dc8051.fw"],
+        &["kernel/drivers/infiniband/core/ib_core.ko"],
+    ),
 ];
 
 fn pack(bytes: &[u8], suffix: &str) -> Vec<u8> {
@@ -228,6 +236,7 @@ impl Layout {
         )
         .unwrap();
         put(root, "usr/lib/firmware/intel/ice/ddp/ice.pkg", "firmware of ice");
+        put(root, "usr/lib/firmware/hfi1_dc8051.fw", "firmware of hfi1");
     }
 }
 

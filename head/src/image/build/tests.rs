@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use wulfpack_shared::image::{ACLS_FILE, Compression, decode_acls};
 
 use super::*;
+use crate::config::InitramfsConfig;
 use crate::image::fixture::{LAYOUTS, Layout, files_of, put};
 use crate::image::{ArchiveCompression, Silent};
 
@@ -101,6 +102,30 @@ fn check_archive(layout: &Layout, archive: &[u8]) {
     let file = format!("lib/firmware/bnx2x/e2.fw{}", if keeps { layout.firmware } else { "" });
     let content = &files.get(&file).unwrap_or_else(|| panic!("{}: no {file}", layout.name)).1;
     assert_eq!(content == b"firmware of bnx2x", !keeps, "{}", layout.name);
+}
+
+#[test]
+fn infiniband_comes_with_its_firmware_where_the_settings_ask_for_it() {
+    for layout in &LAYOUTS {
+        let dir = tempfile::tempdir().unwrap();
+        let library = library(dir.path(), layout);
+        let modules = |config: &str| {
+            let config: InitramfsConfig = serde_saphyr::from_str(config).unwrap();
+            let settings = BuildSettings { initramfs: (&config).into(), ..BuildSettings::default() };
+            let built = library.build(&name(), &settings, &cluster(), &Silent).unwrap();
+            let unknown = built.warnings.iter().any(|warning| warning.contains("initramfs.modules"));
+            assert!(!unknown, "{}: {:?}", layout.name, built.warnings);
+            files_of(&fs::read(built.version.modules(layout.release).unwrap()).unwrap())
+        };
+        let base = format!("lib/modules/{}/kernel/drivers/infiniband", layout.release);
+        assert!(!modules("{}").keys().any(|file| file.starts_with(&base) || file.contains("hfi1")), "{}", layout.name);
+        let files = modules("modules: [infiniband, snd]\nomit: [mlx5_ib]");
+        for module in ["core/ib_core.ko", "ulp/ipoib/ib_ipoib.ko", "hw/hfi1/hfi1.ko"] {
+            assert!(files.contains_key(&format!("{base}/{module}")), "{}: {module}", layout.name);
+        }
+        assert!(!files.contains_key(&format!("{base}/hw/mlx5/mlx5_ib.ko")), "{}", layout.name);
+        assert_eq!(files["lib/firmware/hfi1_dc8051.fw"].1, b"firmware of hfi1", "{}", layout.name);
+    }
 }
 
 #[test]

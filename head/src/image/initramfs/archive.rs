@@ -34,6 +34,8 @@ pub struct InitramfsSettings {
     pub infiniband: bool,
 }
 
+/// Stands in `initramfs.modules` for all InfiniBand adapters with IPoIB; no kernel has a module of this name.
+const INFINIBAND: &str = "infiniband";
 /// Chips of switches: their drivers lie among those of network cards, and their firmware is larger than all others'.
 const SWITCHES: [&str; 2] = ["mlxsw_*", "prestera*"];
 
@@ -45,8 +47,11 @@ impl Default for InitramfsSettings {
 
 impl From<&InitramfsConfig> for InitramfsSettings {
     fn from(config: &InitramfsConfig) -> Self {
-        let InitramfsConfig { modules, firmware, omit } = config.clone();
-        let mut settings = Self { modules, firmware, ..Self::default() };
+        let InitramfsConfig { mut modules, firmware, omit } = config.clone();
+        let all = modules.len();
+        modules.retain(|name| name != INFINIBAND);
+        let infiniband = modules.len() < all;
+        let mut settings = Self { modules, firmware, infiniband, ..Self::default() };
         settings.omit.extend(omit);
         settings
     }
