@@ -25,6 +25,8 @@ use crate::root;
 
 /// First and longest pause before the child is started again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// How long a person may read why the supervisor failed before the machine starts again.
+const READ: Duration = Duration::from_secs(60);
 /// A child that lived this long starts with a short pause again.
 const STABLE: Duration = Duration::from_secs(120);
 /// Longest request of the child.
@@ -38,24 +40,29 @@ pub fn run() -> ! {
         console.line(&format!("failed to mount the early file systems: {error:#}; going on without"));
     }
     console.line(&format!("Wulfpack agent {}", env!("CARGO_PKG_VERSION")));
-    let error = match supervise(&console) {
-        Ok(never) => match never {},
-        Err(error) => error,
+    let (signals, error) = match watch_children() {
+        Ok(signals) => match supervise(&console, &signals) {
+            Ok(never) => match never {},
+            Err(error) => (Some(signals), error),
+        },
+        Err(error) => (None, error),
     };
     // Ending PID 1 would be a kernel panic without a word of why. The kernel reboots after panic= seconds at worst.
     loop {
-        console.line(&format!("the supervisor failed: {error:#}; the machine reboots in 60 s"));
-        std::thread::sleep(Duration::from_secs(60));
-        let _failed = reboot(RebootMode::RB_AUTOBOOT);
+        console.line(&format!("the supervisor failed: {error:#}; the machine reboots in {} s", READ.as_secs()));
+        reap_for(signals.as_ref(), READ);
+        console.line(&go_down(RebootMode::RB_AUTOBOOT));
     }
 }
 
-fn supervise(console: &Console) -> Result<std::convert::Infallible> {
+fn watch_children() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGCHLD);
     mask.thread_block().context("failed to block SIGCHLD")?;
-    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .context("failed to watch for SIGCHLD")?;
+    SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("failed to watch for SIGCHLD")
+}
+
+fn supervise(console: &Console, signals: &SignalFd) -> Result<std::convert::Infallible> {
     if let Err(error) = install_self() {
         console.line(&format!("failed to copy the agent for the running system: {error:#}"));
     }
@@ -63,12 +70,12 @@ fn supervise(console: &Console) -> Result<std::convert::Infallible> {
     loop {
         let started = Instant::now();
         let how = match spawn(restarts, ended.as_deref()) {
-            Ok((child, stream)) => watch(console, &signals, &child, stream)?,
+            Ok((child, stream)) => watch(console, signals, &child, stream)?,
             Err(error) => format!("could not be started: {error:#}"),
         };
         pause = if started.elapsed() > STABLE { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
         console.line(&format!("the agent's worker {how}; it starts again in {} s", pause.as_secs()));
-        reap_for(&signals, pause);
+        reap_for(Some(signals), pause);
         (restarts, ended) = (restarts + 1, Some(how));
     }
 }
@@ -110,7 +117,7 @@ fn watch(console: &Console, signals: &SignalFd, child: &Child, mut stream: UnixS
             Err(error) => return Err(error).context("failed to wait for the worker"),
         }
         let readable = open && fds.get(1).and_then(PollFd::any).unwrap_or(false);
-        if let Some(how) = reap(signals, Some(pid)) {
+        if let Some(how) = reap(Some(signals), Some(pid)) {
             return Ok(how);
         }
         if readable {
@@ -165,8 +172,8 @@ fn go_down(mode: RebootMode) -> String {
 }
 
 /// Reaps every process that has ended; says how the one with id `wanted` ended, if it did.
-fn reap(signals: &SignalFd, wanted: Option<Pid>) -> Option<String> {
-    while let Ok(Some(_)) = signals.read_signal() {}
+fn reap(signals: Option<&SignalFd>, wanted: Option<Pid>) -> Option<String> {
+    while let Some(Ok(Some(_))) = signals.map(SignalFd::read_signal) {}
     let mut found = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -182,12 +189,13 @@ fn reap(signals: &SignalFd, wanted: Option<Pid>) -> Option<String> {
     }
 }
 
-/// Lets `pause` pass, reaping meanwhile.
-fn reap_for(signals: &SignalFd, pause: Duration) {
+/// Lets `pause` pass, reaping meanwhile; without signals to wait for it reaps at the end.
+fn reap_for(signals: Option<&SignalFd>, pause: Duration) {
     let until = Instant::now() + pause;
     while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let _woken = poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout);
+        let mut fds: Vec<_> = signals.iter().map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)).collect();
+        let _woken = poll(&mut fds, timeout);
         reap(signals, None);
     }
 }
