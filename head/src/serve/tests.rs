@@ -107,6 +107,14 @@ async fn start(dir: tempfile::TempDir, config: Config) -> Head {
     Head { core, services, client, dir }
 }
 
+/// A head with this content in its image.
+async fn with_image(last: u8, content: &[u8]) -> Head {
+    let dir = tempfile::tempdir().unwrap();
+    let config = set_up(dir.path(), last);
+    build(&config, content);
+    start(dir, config).await
+}
+
 impl Head {
     async fn ticket(&self, count: u32) -> TicketAnswer {
         let subject = TicketFor::Anonymous { image: "small".parse().unwrap(), count };
@@ -147,11 +155,7 @@ impl Head {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_with_tickets_fetch_what_was_built_and_others_get_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = set_up(dir.path(), 1);
-    build(&config, &noise(3_000_000, 1));
-    let head = start(dir, config).await;
-
+    let head = with_image(1, &noise(3_000_000, 1)).await;
     let ticket = head.ticket(1).await;
     assert!(head.fetch(&ticket, "first").await.unwrap() == head.blob(), "byte for byte");
     // The last chunk may be with the host before the head has counted it.
@@ -179,10 +183,7 @@ async fn hosts_with_tickets_fetch_what_was_built_and_others_get_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_running_head_changes_the_clusters_key_and_old_tickets_stay_good() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = set_up(dir.path(), 3);
-    build(&config, &noise(100_000, 3));
-    let head = start(dir, config).await;
+    let head = with_image(3, &noise(100_000, 3)).await;
     let first = head.core.cluster_keys();
     let old = head.ticket(3).await;
     assert!(head.fetch(&old, "before").await.unwrap() == head.blob());
