@@ -11,6 +11,7 @@ pub mod http;
 pub mod image;
 pub mod join;
 pub mod ndp;
+pub mod nodeset;
 pub mod overlay;
 pub mod registry;
 pub mod serve;

@@ -63,6 +63,15 @@ pub struct Status {
     pub unknown: Vec<UnknownMachine>,
 }
 
+/// `POST /v1/report`; `GET /v1/report` asks for the last boot of all nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportRequest {
+    /// These nodes; all without.
+    pub nodes: Option<Vec<NodeName>>,
+    /// The last so many boots of each.
+    pub boots: usize,
+}
+
 /// `POST /v1/ticket`: whom it is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

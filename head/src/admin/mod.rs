@@ -16,7 +16,7 @@ mod who;
 pub use actions::key_record;
 pub use api::{
     ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyDeed, KeyInfo,
-    KeysChange, Problem, ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
+    KeysChange, Problem, ReportRequest, ServiceStatus, Status, TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

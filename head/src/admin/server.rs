@@ -26,13 +26,13 @@ use wulfpack_shared::identity::{HeadAddr, Ticket};
 use wulfpack_shared::net::clock::ClusterClock;
 
 use super::api::{
-    DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, Status, TicketAnswer, TicketFor, TicketRequest,
-    UnknownMachine,
+    DhcpOverride, DhcpStatus, HeadStatus, KeyInfo, Problem, ReportRequest, Status, TicketAnswer, TicketFor,
+    TicketRequest, UnknownMachine,
 };
 use super::who::user_name;
 use super::{actions, events};
 use crate::config::ClusterKeys;
-use crate::fleet::{BootRecord, BootReport, Fleet, FleetHandle, LogLine, NodeStatus, VersionUse};
+use crate::fleet::{BootReport, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
@@ -146,7 +146,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Caller {
 fn router(services: AdminServices) -> Router {
     Router::new()
         .route("/v1/status", get(status))
-        .route("/v1/report", get(report))
+        .route("/v1/report", get(report).post(report_of))
         .route("/v1/log/{node}", get(log))
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(audits))
@@ -206,33 +206,20 @@ async fn status(State(services): State<AdminServices>, Query(query): Query<Since
     Json(Status { version, now: services.clock.now(), head: services.facts.status(), nodes, unknown })
 }
 
-#[derive(Deserialize)]
-struct Nodes {
-    /// Names, separated by commas; all nodes without.
-    nodes: Option<String>,
-    /// The last so many boots of each; 1 without.
-    boots: Option<usize>,
+async fn report(State(services): State<AdminServices>) -> Json<BootReport> {
+    report_of(State(services), Json(ReportRequest { nodes: None, boots: 1 })).await
 }
 
-impl Nodes {
-    /// Whether a node is asked for.
-    fn filter(&self) -> Result<impl Fn(&NodeName) -> bool, Failed> {
-        let list = self.nodes.as_deref();
-        let names = list.map(|list| list.split(',').map(str::parse).collect::<Result<BTreeSet<NodeName>, _>>());
-        let names = names.transpose().map_err(wrong)?;
-        Ok(move |name: &NodeName| names.as_ref().is_none_or(|names| names.contains(name)))
-    }
-
-    /// The boots that are asked for, by node, the last one first.
-    fn select<'a>(&self, fleet: &'a Fleet, wanted: impl Fn(&NodeName) -> bool) -> Vec<&'a BootRecord> {
-        let names = fleet.latest().map(|boot| &boot.node).filter(|name| wanted(name));
-        names.flat_map(|name| fleet.of(name).rev().take(self.boots.unwrap_or(1))).collect()
-    }
-}
-
-async fn report(State(services): State<AdminServices>, Query(query): Query<Nodes>) -> Result<Json<BootReport>, Failed> {
-    let (wanted, images) = (query.filter()?, services.facts.status().images);
-    Ok(Json(services.fleet.look(|fleet| BootReport::of(query.select(fleet, wanted), images))))
+async fn report_of(State(services): State<AdminServices>, Json(request): Json<ReportRequest>) -> Json<BootReport> {
+    let wanted: Option<BTreeSet<NodeName>> = request.nodes.map(|nodes| nodes.into_iter().collect());
+    let images = services.facts.status().images;
+    Json(services.fleet.look(|fleet| {
+        let names = fleet.latest().map(|boot| &boot.node);
+        let names = names.filter(|name| wanted.as_ref().is_none_or(|wanted| wanted.contains(*name)));
+        // The last one of each node first.
+        let boots: Vec<_> = names.flat_map(|name| fleet.of(name).rev().take(request.boots)).collect();
+        BootReport::of(boots, images)
+    }))
 }
 
 #[derive(Deserialize)]

@@ -129,8 +129,11 @@ async fn status_waits_for_the_next_change() {
     assert!(next.unwrap().version > first.version);
     let report: BootReport = bench.client.get("/v1/report").await.unwrap();
     assert_eq!(report.nodes[0].name.as_str(), "n1");
-    let report: BootReport = bench.client.get("/v1/report?nodes=n2,n3").await.unwrap();
-    assert_eq!(report.nodes, []);
+    for (node, boots) in [("n1", 1), ("n2", 0)] {
+        let request = ReportRequest { nodes: Some(vec![node.parse().unwrap()]), boots: 1 };
+        let report: BootReport = bench.client.post("/v1/report", &request).await.unwrap();
+        assert_eq!(report.nodes.len(), boots, "{node}");
+    }
 }
 
 #[tokio::test]

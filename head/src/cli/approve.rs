@@ -3,37 +3,35 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use wulfpack_shared::id::NodeName;
 
-use super::change::no_such;
+use super::nodes::{Guard, chosen_names, folded, no_such_nodes};
 use super::running::ask;
 use super::{Cell, Context, Table, note, print};
 use crate::admin::{ApproveAnswer, ApproveRequest};
-use crate::exit::{Ended, Exit};
-use crate::registry::expand;
+use crate::exit::Exit;
 
 /// Arguments of `wulf node approve`.
 #[derive(Args, Debug)]
 pub struct ApproveArgs {
-    /// Nodes such as n1 or n[1-4].
-    #[arg(required = true)]
+    /// Nodes.
+    #[arg(required = true, value_name = "NODESET")]
     names: Vec<String>,
+    #[command(flatten)]
+    guard: Guard,
 }
 
 impl ApproveArgs {
     /// Runs it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let names = expand(&self.names).map_err(|error| Ended::new(Exit::Usage, error.to_string()))?;
-        let nodes = names.iter().map(|name| name.parse()).collect::<Result<Vec<NodeName>, _>>();
-        let request = ApproveRequest { nodes: nodes.map_err(|error| Ended::new(Exit::Usage, error.to_string()))? };
+        let request = ApproveRequest { nodes: chosen_names(context, &self.names)? };
+        self.guard.check(context, &request.nodes)?;
         let answer: ApproveAnswer = ask(context, async |client| Ok(client.post("/v1/approve", &request).await?))?;
         if answer.approved.is_empty() {
-            let missing: Vec<_> = answer.not_waiting.iter().map(ToString::to_string).collect();
-            return Err(no_such("boot that waits for approval of", &missing));
+            return Err(no_such_nodes("boot that waits for approval of", &answer.not_waiting));
         }
         print(context, &answer, || table(&answer))?;
-        for node in &answer.not_waiting {
-            note(&format!("{node} has no boot that waits for approval"));
+        if !answer.not_waiting.is_empty() {
+            note(&format!("no boot waits for approval of {}", folded(&answer.not_waiting)));
         }
         Ok(if answer.not_waiting.is_empty() { Exit::Ok } else { Exit::Failed }.into())
     }

@@ -11,11 +11,13 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use wulfpack_shared::id::{ImageName, VersionId};
 
 use super::in_use::in_use;
+use super::nodes::clipped;
 use super::{Cell, Context, Style, Table, note, print};
 use crate::config::{Config, KeyRole, load_key};
 use crate::exit::{Ended, Exit};
 use crate::fleet::VersionUse;
 use crate::image::{BuildSettings, ImageError, ImageInfo, InitramfsSettings, Library, Progress, VersionSummary};
+use crate::nodeset::NodeSet;
 use crate::registry::{Registry, Snapshot};
 
 /// Images: trees of root file systems, and the versions of them that nodes boot.
@@ -196,9 +198,10 @@ fn delete(context: &Context, config: &Config, library: &Library, name: &ImageNam
     let image = library.show(name)?;
     let nodes = nodes(config)?;
     let uses = nodes.nodes().filter(|node| node.image.as_ref().is_some_and(|image| image.name == *name));
-    let mut users: Vec<String> = uses.map(|node| node.name.to_string()).collect();
+    let known: NodeSet = uses.map(|node| &node.name).collect();
+    let mut users: Vec<String> = (!known.is_empty()).then(|| clipped(&known)).into_iter().collect();
     match in_use(context) {
-        Ok(uses) => users.extend(running(&image, &uses, &users)),
+        Ok(uses) => users.extend(running(&image, &uses, &known)),
         Err(_) if force => {}
         Err(error) => {
             let error = error.context("nobody can say whether running nodes use it; --force removes it all the same");
@@ -219,14 +222,15 @@ fn delete(context: &Context, config: &Config, library: &Library, name: &ImageNam
 }
 
 /// Who runs versions of this image beside those that `known` names, whatever the registry wants them to boot next.
-fn running(image: &ImageInfo, uses: &[VersionUse], known: &[String]) -> Vec<String> {
-    let known: BTreeSet<&str> = known.iter().map(String::as_str).collect();
+fn running(image: &ImageInfo, uses: &[VersionUse], known: &NodeSet) -> Vec<String> {
     let own = uses.iter().filter(|used| image.versions.iter().any(|version| version.id == used.version));
-    own.flat_map(|VersionUse { version, nodes, members }| match nodes.as_slice() {
-        [] => vec![format!("{members} hosts in the swarm of version {version:.12}")],
+    own.filter_map(|VersionUse { version, nodes, members }| match nodes.as_slice() {
+        [] => Some(format!("{members} hosts in the swarm of version {version:.12}")),
         nodes => {
-            let others = nodes.iter().filter(|node| !known.contains(node.as_str()));
-            others.map(|node| format!("{node} (runs version {version:.12})")).collect()
+            let mut others: NodeSet = nodes.iter().collect();
+            others.subtract(known);
+            let run = if others.len() == 1 { "runs" } else { "run" };
+            (!others.is_empty()).then(|| format!("{} ({run} version {version:.12})", clipped(&others)))
         }
     })
     .collect()

@@ -3,6 +3,7 @@
 //! * `root`: the whole command line; parses, sets up logging, dispatches, turns errors into exit codes.
 //! * `context`: options of every command.
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
+//! * `nodes`: the nodes that a command is about; asks before many are changed.
 //! * `in_use`: which image versions running nodes use.
 //! * `audit`: records of what commands do without the head.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
@@ -23,6 +24,7 @@ mod init;
 mod key;
 mod log;
 mod node;
+mod nodes;
 mod profile;
 mod render;
 mod report;

@@ -1,51 +1,68 @@
 //! `wulf node`: nodes of the registry.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::change::{ChangeFlags, no_such, nodes_file, save};
+use super::change::{ChangeFlags, nodes_file, save};
 use super::entry::EntryFlags;
-use super::{ApproveArgs, Cell, Context, LogArgs, StatusArgs, Table, print};
+use super::nodes::{Guard, NODESETS, chosen, groups_of, in_order, no_such_nodes, texts};
+use super::{ApproveArgs, Cell, Context, LogArgs, StatusArgs, Table, print, write_out};
 use crate::exit::{Ended, Exit};
-use crate::registry::{Defaults, Editor, Entry, Node, Registry, Snapshot, expand, flatten};
+use crate::nodeset::{Groups as _, NodeSet, RegistryGroups};
+use crate::registry::{Defaults, Editor, Entry, Node, Registry, flatten};
 
 /// Manage nodes.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
     /// Add nodes; without --profile they get the profile `default`.
+    #[command(after_long_help = NODESETS)]
     Add(AddArgs),
     /// Change fields of nodes.
+    #[command(after_long_help = NODESETS)]
     Set(SetArgs),
     /// List nodes.
+    #[command(after_long_help = NODESETS)]
     List {
-        /// Nodes such as n1 or n[1-4]; all if none are named.
+        /// Nodes; all if none are named.
+        #[arg(value_name = "NODESET")]
         names: Vec<String>,
+        /// Print their names only, folded: n[1-4,7].
+        #[arg(long)]
+        fold: bool,
     },
     /// Show all that the registry says of nodes, profiles merged in.
+    #[command(after_long_help = NODESETS)]
     Show {
-        /// Nodes such as n1 or n[1-4].
-        #[arg(required = true)]
+        /// Nodes.
+        #[arg(required = true, value_name = "NODESET")]
         names: Vec<String>,
     },
     /// Remove nodes from the registry.
+    #[command(after_long_help = NODESETS)]
     Delete(DeleteArgs),
     /// Where the boots of nodes stand.
+    #[command(after_long_help = NODESETS)]
     Status(StatusArgs),
-    /// What a node's agent and console said during a boot.
+    /// What the agents and consoles of nodes said during a boot.
+    #[command(after_long_help = NODESETS)]
     Log(LogArgs),
     /// Let boots go on that wait for approval, where an interface has `token: approve`: once, within a quarter of an hour.
+    #[command(after_long_help = NODESETS)]
     Approve(ApproveArgs),
 }
 
 /// Arguments of `wulf node add`.
 #[derive(Args, Debug)]
 pub struct AddArgs {
-    /// Nodes such as n1 or n[1-4].
-    #[arg(required = true)]
+    /// Nodes; addresses count up in the order in which they are named.
+    #[arg(required = true, value_name = "NODESET")]
     names: Vec<String>,
+    #[command(flatten)]
+    guard: Guard,
     #[command(flatten)]
     fields: EntryFlags,
     #[command(flatten)]
@@ -55,12 +72,14 @@ pub struct AddArgs {
 /// Arguments of `wulf node set`.
 #[derive(Args, Debug)]
 pub struct SetArgs {
-    /// Nodes such as n1 or n[1-4].
-    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    /// Nodes; addresses count up in the order in which they are named.
+    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "NODESET")]
     names: Vec<String>,
     /// All nodes.
     #[arg(long, short)]
     all: bool,
+    #[command(flatten)]
+    guard: Guard,
     #[command(flatten)]
     fields: EntryFlags,
     #[command(flatten)]
@@ -70,9 +89,11 @@ pub struct SetArgs {
 /// Arguments of `wulf node delete`.
 #[derive(Args, Debug)]
 pub struct DeleteArgs {
-    /// Nodes such as n1 or n[1-4].
-    #[arg(required = true)]
+    /// Nodes.
+    #[arg(required = true, value_name = "NODESET")]
     names: Vec<String>,
+    #[command(flatten)]
+    guard: Guard,
     #[command(flatten)]
     change: ChangeFlags,
 }
@@ -83,7 +104,8 @@ impl NodeCommand {
         match self {
             Self::Add(args) => add(context, &args),
             Self::Set(args) => set(context, &args),
-            Self::List { names } => list(context, &select(context, &names)?),
+            Self::List { names, fold: true } => fold(&select(context, &names)?),
+            Self::List { names, fold: false } => list(context, &select(context, &names)?),
             Self::Show { names } => show(context, &select(context, &names)?),
             Self::Delete(args) => delete(context, &args),
             Self::Status(args) => args.run(context),
@@ -93,34 +115,29 @@ impl NodeCommand {
     }
 }
 
-fn load(context: &Context) -> anyhow::Result<Arc<Snapshot>> {
+/// The named nodes, or all; by pattern, then as people count.
+fn select(context: &Context, names: &[String]) -> anyhow::Result<Vec<Arc<Node>>> {
     let config = context.load_config()?;
-    Ok(Registry::load_with(&config.paths.nodes_file(), Defaults::from(&config))?.resolve())
-}
-
-fn names(expressions: &[String]) -> anyhow::Result<Vec<String>> {
-    expand(expressions).map_err(|error| Ended::new(Exit::Usage, error.to_string()).into())
-}
-
-/// The named nodes, or all.
-fn select(context: &Context, expressions: &[String]) -> anyhow::Result<Vec<Arc<Node>>> {
-    let snapshot = load(context)?;
-    if expressions.is_empty() {
-        return Ok(snapshot.nodes().cloned().collect());
-    }
+    let registry = Registry::load_with(&config.paths.nodes_file(), Defaults::from(&config))?;
+    let (snapshot, groups) = (registry.resolve(), RegistryGroups::new(&registry));
+    let wanted = if names.is_empty() { groups.all()? } else { chosen(names, &groups)? };
     let (mut found, mut missing) = (vec![], vec![]);
-    for name in names(expressions)? {
+    for name in wanted.iter() {
         match name.parse().ok().and_then(|name| snapshot.node(&name)) {
             Some(node) => found.push(Arc::clone(node)),
             None => missing.push(name),
         }
     }
-    if missing.is_empty() { Ok(found) } else { Err(no_such("node", &missing)) }
+    if missing.is_empty() { Ok(found) } else { Err(no_such_nodes("node", &missing)) }
 }
 
 fn add(context: &Context, args: &AddArgs) -> anyhow::Result<ExitCode> {
+    let texts = texts(&args.names)?;
     let mut editor = Editor::open(&nodes_file(context)?)?;
-    let names = names(&args.names)?;
+    let names = in_order(&texts, &groups_of(&editor.file))?;
+    if !args.change.is_dry_run() {
+        args.guard.check(context, &names)?;
+    }
     for (index, name) in (0..).zip(&names) {
         if editor.file.nodes.contains_key(name) {
             return Err(Ended::new(Exit::Failed, format!("node {name} exists; `wulf node set` changes it")).into());
@@ -136,11 +153,16 @@ fn add(context: &Context, args: &AddArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn set(context: &Context, args: &SetArgs) -> anyhow::Result<ExitCode> {
+    let texts = texts(&args.names)?;
     let mut editor = Editor::open(&nodes_file(context)?)?;
-    let names = if args.all { editor.file.nodes.keys().cloned().collect() } else { names(&args.names)? };
-    let missing: Vec<String> = names.iter().filter(|name| !editor.file.nodes.contains_key(*name)).cloned().collect();
-    if !missing.is_empty() {
-        return Err(no_such("node", &missing));
+    let names = if args.all {
+        editor.file.nodes.keys().cloned().collect()
+    } else {
+        in_order(&texts, &groups_of(&editor.file))?
+    };
+    known(&editor, &names)?;
+    if !args.change.is_dry_run() {
+        args.guard.check(context, &names)?;
     }
     for (index, name) in (0..).zip(&names) {
         if let Some(entry) = editor.file.nodes.get_mut(name) {
@@ -151,14 +173,28 @@ fn set(context: &Context, args: &SetArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn delete(context: &Context, args: &DeleteArgs) -> anyhow::Result<ExitCode> {
+    let texts = texts(&args.names)?;
     let mut editor = Editor::open(&nodes_file(context)?)?;
-    let names = names(&args.names)?;
-    let missing: Vec<String> =
-        names.into_iter().filter(|name| editor.file.nodes.shift_remove(name).is_none()).collect();
-    if !missing.is_empty() {
-        return Err(no_such("node", &missing));
+    let names = in_order(&texts, &groups_of(&editor.file))?;
+    known(&editor, &names)?;
+    if !args.change.is_dry_run() {
+        args.guard.check(context, &names)?;
     }
+    let gone: HashSet<&str> = names.iter().map(String::as_str).collect();
+    editor.file.nodes.retain(|name, _| !gone.contains(name.as_str()));
     save(context, editor, args.change, true)
+}
+
+/// An error where the registry does not have all of them.
+fn known(editor: &Editor, names: &[String]) -> anyhow::Result<()> {
+    let missing: Vec<&String> = names.iter().filter(|name| !editor.file.nodes.contains_key(*name)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(no_such_nodes("node", &missing)) }
+}
+
+fn fold(nodes: &[Arc<Node>]) -> anyhow::Result<ExitCode> {
+    let names: NodeSet = nodes.iter().map(|node| node.name.as_str()).collect();
+    write_out(&format!("{names}\n"))?;
+    Ok(Exit::Ok.into())
 }
 
 fn list(context: &Context, nodes: &[Arc<Node>]) -> anyhow::Result<ExitCode> {

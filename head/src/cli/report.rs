@@ -7,8 +7,10 @@ use clap::{Args, Subcommand};
 use indicatif::HumanBytes;
 use wulfpack_shared::wire::Phase;
 
-use super::running::{ask, nodes_query};
+use super::nodes::{NODESETS, chosen_names};
+use super::running::ask;
 use super::{Cell, Context, OutputFormat, Style, Table, print, print_table, write_out};
+use crate::admin::ReportRequest;
 use crate::exit::{Ended, Exit};
 use crate::fleet::{BootReport, BootState, NodeReport};
 
@@ -16,13 +18,15 @@ use crate::fleet::{BootReport, BootState, NodeReport};
 #[derive(Debug, Subcommand)]
 pub enum BootCommand {
     /// How long each phase took, and where the bytes came from.
+    #[command(after_long_help = NODESETS)]
     Report(ReportArgs),
 }
 
 /// Arguments of `wulf boot report`.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// Nodes such as n1 or n[1-4]; all if none are named.
+    /// Nodes; all if none are named.
+    #[arg(value_name = "NODESET")]
     names: Vec<String>,
     /// The last so many boots of each node.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3), value_name = "N")]
@@ -33,13 +37,10 @@ impl BootCommand {
     /// Runs it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         let Self::Report(args) = self;
-        let mut query = format!("?boots={}", args.last);
-        if let Some(nodes) = nodes_query(&args.names)? {
-            // Writing to a String cannot fail.
-            _ = write!(query, "&nodes={nodes}");
-        }
-        let path = format!("/v1/report{query}");
-        let report: BootReport = ask(context, async |client| Ok(client.get(&path).await?))?;
+        let named = !args.names.is_empty();
+        let nodes = named.then(|| chosen_names(context, &args.names)).transpose()?;
+        let request = ReportRequest { nodes, boots: args.last.into() };
+        let report: BootReport = ask(context, async |client| Ok(client.post("/v1/report", &request).await?))?;
         if report.nodes.is_empty() && !args.names.is_empty() {
             return Err(Ended::new(Exit::NothingMatched, "the head has seen none of these nodes boot").into());
         }

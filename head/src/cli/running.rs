@@ -4,7 +4,6 @@ use std::future::Future;
 
 use crate::admin::{AdminClient, ClientError};
 use crate::exit::{Ended, Exit};
-use crate::registry::expand;
 
 use super::Context;
 
@@ -19,10 +18,4 @@ where
         Some(ClientError::NotRunning { .. }) => Ended::new(Exit::HeadUnreachable, format!("{error:#}")).into(),
         _ => error,
     })
-}
-
-/// Node names as a query, from names such as n1 or n[1-4]; empty for all.
-pub(super) fn nodes_query(names: &[String]) -> anyhow::Result<Option<String>> {
-    let names = expand(names).map_err(|error| Ended::new(Exit::Usage, error.to_string()))?;
-    Ok((!names.is_empty()).then(|| names.join(",")))
 }

@@ -1,6 +1,5 @@
 //! `wulf node status`: where the boots of nodes stand, once or as it changes.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -10,17 +9,20 @@ use indicatif::HumanBytes;
 use wulfpack_shared::time::UnixTime;
 
 use super::log::printable;
+use super::nodes::{chosen, groups, no_such_nodes};
 use super::report::state_cell;
-use super::running::{ask, nodes_query};
+use super::running::ask;
 use super::{Cell, Context, OutputFormat, Style, Table, note, print, print_table, write_out};
 use crate::admin::{AdminClient, Status};
-use crate::exit::{Ended, Exit};
+use crate::exit::Exit;
 use crate::fleet::NodeStatus;
+use crate::nodeset::NodeSet;
 
 /// Arguments of `wulf node status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
-    /// Nodes such as n1 or n[1-4]; all if none are named.
+    /// Nodes; all if none are named.
+    #[arg(value_name = "NODESET")]
     names: Vec<String>,
     /// Go on and show changes: in place on a terminal, else one line for each.
     #[arg(long, short)]
@@ -30,8 +32,8 @@ pub struct StatusArgs {
 impl StatusArgs {
     /// Runs it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let wanted: Option<BTreeSet<String>> =
-            nodes_query(&self.names)?.map(|names| names.split(',').map(str::to_owned).collect());
+        let named = !self.names.is_empty();
+        let wanted = named.then(|| chosen(&self.names, &groups(context))).transpose()?;
         ask(context, async |client| match self.watch {
             false => once(context, &client, wanted.as_ref()).await,
             true => watch(&client, wanted.as_ref()).await,
@@ -40,20 +42,19 @@ impl StatusArgs {
     }
 }
 
-fn keep(status: &mut Status, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+fn keep(status: &mut Status, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
     if let Some(wanted) = wanted {
         status.nodes.retain(|node| wanted.contains(node.name.as_str()));
-        let found: BTreeSet<_> = status.nodes.iter().map(|node| node.name.to_string()).collect();
-        let missing: Vec<_> = wanted.difference(&found).cloned().collect();
+        let mut missing = wanted.clone();
+        missing.subtract(&status.nodes.iter().map(|node| &node.name).collect());
         if !missing.is_empty() {
-            let text = format!("not in the registry: {}", missing.join(", "));
-            return Err(Ended::new(Exit::NothingMatched, text).into());
+            return Err(no_such_nodes("node", &missing.iter().collect::<Vec<_>>()));
         }
     }
     Ok(())
 }
 
-async fn once(context: &Context, client: &AdminClient, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+async fn once(context: &Context, client: &AdminClient, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
     let mut status: Status = client.get("/v1/status").await?;
     keep(&mut status, wanted)?;
     match context.output {
@@ -66,7 +67,7 @@ async fn once(context: &Context, client: &AdminClient, wanted: Option<&BTreeSet<
     }
 }
 
-async fn watch(client: &AdminClient, wanted: Option<&BTreeSet<String>>) -> anyhow::Result<()> {
+async fn watch(client: &AdminClient, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
     let terminal = io::stdout().is_terminal();
     let mut last: Option<Status> = None;
     loop {

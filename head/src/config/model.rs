@@ -37,6 +37,8 @@ pub struct Config {
     pub image: ImageConfig,
     /// What image builds put into the initramfs in addition to what they find themselves.
     pub initramfs: InitramfsConfig,
+    /// Commands that change more nodes than this ask first, or want `--max-nodes` or `--yes`.
+    pub max_nodes: u32,
     /// User that `wulf serve` becomes once its sockets are open; where it does not exist, the service stays root.
     pub user: String,
 }
@@ -60,6 +62,7 @@ impl Default for Config {
             ready: ReadyConfig::default(),
             image: ImageConfig::default(),
             initramfs: InitramfsConfig::default(),
+            max_nodes: 100,
             user: "wulfpack".into(),
         }
     }

@@ -5,11 +5,10 @@
 //! * `reader`, `resolve`: texts to types, checks, the snapshot. `problem`: what a person is told.
 //! * `resolved`: the only form that boot services, overlays and join see.
 //! * `io`: loading, locking, writing. `watch`: new snapshots when the file changes.
-//! * `diff`: what a change changes. `hostlist`: `n[1-4]`.
+//! * `diff`: what a change changes.
 
 mod diff;
 mod file;
-mod hostlist;
 mod io;
 mod merge;
 mod problem;
@@ -21,7 +20,6 @@ mod watch;
 
 pub use diff::{Change, diff, flatten};
 pub use file::{Disk, Entry, FileSystem, Ipmi, Kernel, Map, NetDev, NodesFile, Partition};
-pub use hostlist::{HostlistError, expand};
 pub use io::{Editor, INITIAL_YAML, Registry};
 pub use problem::{Problem, Problems, RegistryError};
 pub use resolve::Defaults;

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
 use dhcproto::{Encodable, Encoder};
-use wulfpack_head::registry::{Interface, Node};
+use wulfpack_head::nodeset::RegistryGroups;
+use wulfpack_head::registry::{Defaults, Interface, Node, Registry};
 use wulfpack_shared::bootargs::{BootArgs, FixedAddress};
 use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
@@ -96,8 +97,27 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             let signed = header(&table).and_then(|header| SignedHeader::sign(&header, &cluster()));
             signed.map(|signed| encode(&signed)).into_iter().chain([table]).collect()
         }
+        "nodeset" => [
+            "n[1-4,7]",
+            "n[001-100/3]!n[010-020]",
+            "r[1-2]n[1-9]&r1n*^r[1-4]n[3-4],login",
+            "@rack:r[1-2]!@profile:gpu&@*,@tag:a=b",
+            "n1[2-3]4 , x9-ib[0-1].c",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into(),
         _ => vec![],
     }
+}
+
+/// A registry with groups, for nodesets.
+///
+/// # Panics
+/// Never: the text is a valid registry.
+#[expect(clippy::expect_used, reason = "the text is a valid registry")]
+pub(super) fn groups() -> RegistryGroups {
+    let text = "nodeprofiles: {gpu: {}}\nnodes: {n1: {rack: r1}, n2: {rack: r2, profiles: [gpu], tags: {a: b}}, r1n1: , login: }";
+    RegistryGroups::new(&Registry::parse(text, Defaults::default()).expect("it is valid"))
 }
 
 fn wire() -> Vec<Vec<u8>> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use wulfpack_agent::dhcp as client;
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
+use wulfpack_head::nodeset::{NoGroups, Resolver};
 use wulfpack_head::registry::Snapshot;
 use wulfpack_shared::bootargs::BootArgs;
 use wulfpack_shared::id::{Mac, PublicKey};
@@ -27,12 +28,13 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "dhcp_server", run: dhcp_server },
     Target { name: "dhcp_client", run: dhcp_client },
     Target { name: "wire", run: wire },
     Target { name: "bootargs", run: bootargs },
     Target { name: "manifest", run: manifest },
+    Target { name: "nodeset", run: nodeset },
 ];
 
 fn dhcp_server(bytes: &[u8]) {
@@ -124,6 +126,21 @@ fn manifest(bytes: &[u8]) {
             let total: u64 = table.entries().iter().map(|entry| u64::from(entry.len)).sum();
             assert_eq!(total, header.blob.len);
         }
+    }
+}
+
+/// What is read must be read again from its folded form as the same set.
+fn nodeset(bytes: &[u8]) {
+    const LIMIT: usize = 2000;
+    let text = String::from_utf8_lossy(bytes);
+    let groups = super::seeds::groups();
+    let resolver = Resolver::new(&groups).with_limit(LIMIT);
+    if let Ok(set) = resolver.resolve(&text) {
+        let folded = set.to_string();
+        assert!(set.len() <= LIMIT && set.iter().count() == set.len() && set.is_empty() == folded.is_empty());
+        let again = Resolver::new(&NoGroups).resolve(&folded);
+        assert!(set.is_empty() || again.as_ref() == Ok(&set), "{folded}: {again:?}");
+        assert_eq!(resolver.in_order(&[&text]).map(|names| names.len()), Ok(set.len()));
     }
 }
 

@@ -117,3 +117,56 @@ fn profiles_are_added_set_and_used() {
         }
     }
 }
+
+#[test]
+fn nodes_are_chosen_by_groups_wildcards_and_operators() {
+    let (dir, paths) = head();
+    let wulf = |args: &[&str]| wulf(dir.path(), args);
+    wulf(&["profile", "add", "gpu"]).unwrap();
+    wulf(&["profile", "add", "unused"]).unwrap();
+    wulf(&["node", "add", "n[1-4]", "--image", "a", "--rack", "r1", "--tagadd", "role=login"]).unwrap();
+    wulf(&["node", "add", "g[1-2]", "--image", "b", "-P", "gpu", "--rack", "r2"]).unwrap();
+    for (nodes, rack) in [
+        ("@image:a!n1", "n2 n3 n4"),
+        ("@gpu,n?&n[1-2]", "n1 n2"),
+        ("@profile:g*", "g1 g2"),
+        ("@tag:role=login&n[2-3]", "n2 n3"),
+        ("@tag:role", "n1 n2 n3 n4"),
+        ("@rack:r[1-2]^@rack:r2", "n1 n2 n3 n4"),
+        ("@*!@rack:r1", "g1 g2"),
+        ("@all&@root:overlay&@cluster:*,g1", "g1"),
+    ] {
+        wulf(&["node", "set", "--all", "--rack", "before"]).unwrap_or_else(|error| panic!("{error}"));
+        wulf(&["node", "set", "n[1-4]", "--rack", "r1"]).unwrap();
+        wulf(&["node", "set", "g[1-2]", "--rack", "r2"]).unwrap();
+        wulf(&["node", "set", nodes, "--rack", "hit"]).unwrap_or_else(|error| panic!("{nodes}: {error}"));
+        let snapshot = Registry::load(&paths.nodes_file()).unwrap().resolve();
+        let hit = snapshot.nodes().filter(|node| node.rack.as_ref().is_some_and(|rack| rack.as_str() == "hit"));
+        let hit: Vec<_> = hit.map(|node| node.name.to_string()).collect();
+        assert_eq!(hit.join(" "), rack, "{nodes}");
+    }
+    wulf(&["node", "list", "n*", "--fold"]).unwrap();
+    for (args, exit, text) in [
+        (&["node", "show", "@rack:r9"][..], Exit::NothingMatched, "no node has rack \"r9\"; did you mean"),
+        (&["node", "show", "@gpuu"], Exit::NothingMatched, "did you mean @profile:gpu?"),
+        (&["node", "show", "@unused"], Exit::NothingMatched, "no node is in @unused"),
+        (&["node", "set", "x*", "--rack", "r1"], Exit::NothingMatched, "no node is in x*"),
+        (&["node", "show", "@rak:r1"], Exit::Usage, "did you mean \"rack\"?"),
+        (&["node", "delete", "n[4-9],g1"], Exit::NothingMatched, "there is no node n[5-9]"),
+        (&["node", "set", "n[3-1]", "--rack", "r1"], Exit::Usage, "character 3: the range counts down; write 1-3"),
+    ] {
+        let error = wulf(args).unwrap_err();
+        assert_eq!(Ended::code_of(&error), exit, "{args:?}: {error}");
+        assert!(error.to_string().contains(text), "{args:?}: {error}");
+    }
+    assert_eq!(Registry::load(&paths.nodes_file()).unwrap().resolve().nodes().len(), 6, "nothing was deleted");
+}
+
+#[test]
+fn addresses_count_up_in_the_order_in_which_nodes_are_named() {
+    let (dir, paths) = head();
+    wulf(dir.path(), &["node", "add", "login1,a[9-10]", "b1", "-I", "10.0.0.1", "-M", "24"]).unwrap();
+    for (name, last) in [("login1", 1), ("a9", 2), ("a10", 3), ("b1", 4)] {
+        assert_eq!(node(&paths, name).primary().unwrap().ip, Some([10, 0, 0, last].into()), "{name}");
+    }
+}
