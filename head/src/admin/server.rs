@@ -1,4 +1,4 @@
-//! The head's side: axum on a unix socket that only root and the head's group can reach.
+//! The head's side: axum on a unix socket that only root and the head's own user can reach.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;

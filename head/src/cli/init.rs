@@ -8,11 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use nix::unistd::{Gid, Uid, User, chown};
+use nix::unistd::{Uid, User};
 use serde::Serialize;
 
+use super::service::{UNIT, make_user, unit};
 use super::{Cell, Context, Style, Table, note, print};
-use crate::config::{Config, DEFAULT_YAML, KeyRole, Paths, create_dir, create_key, create_new, load_key};
+use crate::config::{
+    Config, DEFAULT_YAML, KeyRole, Paths, create_dir, create_key, create_new, let_group_read, load_key,
+};
 use crate::exit::Exit;
 use crate::registry::INITIAL_YAML;
 
@@ -25,6 +28,9 @@ pub struct InitCommand {
     /// Put everything below this directory instead of into the system's, for a trial.
     #[arg(long, value_name = "DIR")]
     below: Option<PathBuf>,
+    /// Install the systemd unit that runs this head: `systemctl enable --now wulfpack` then starts it, now and at every boot.
+    #[arg(long, conflicts_with = "below")]
+    systemd: bool,
 }
 
 /// One thing that had to be there.
@@ -41,13 +47,16 @@ impl InitCommand {
         let mut steps = vec![];
         check_interfaces(&self.interfaces)?;
         let config = self.config(context, &mut steps)?;
-        let group = group_of(&config.user);
-        directories(&config.paths, group, &mut steps)?;
+        if self.below.is_none() && make_user(&config)? {
+            note(&format!("made the system user {}, which `wulf serve` becomes", config.user));
+        }
+        directories(&config.paths, &mut steps)?;
         keys(&config.paths, &mut steps)?;
-        let nodes = config.paths.nodes_file();
-        let created = file(&nodes, INITIAL_YAML.as_bytes(), 0o640, "nodes and profiles", &mut steps)?;
-        if created {
-            give_to_group(&nodes, group)?;
+        file(&config.paths.nodes_file(), INITIAL_YAML.as_bytes(), 0o640, "nodes and profiles", &mut steps)?;
+        hand_over(&config, &steps)?;
+        if self.systemd {
+            let (path, text) = (Path::new(UNIT), unit(&config.paths, &context.config)?);
+            file(path, text.as_bytes(), 0o644, "systemd unit: systemctl enable --now wulfpack", &mut steps)?;
         }
         let home = User::from_uid(Uid::from_raw(0)).ok().flatten().map_or_else(|| "/root".into(), |root| root.dir);
         authorized_keys(&config.paths, &home, &mut steps)?;
@@ -62,6 +71,10 @@ impl InitCommand {
         }
         if config.interfaces.is_empty() {
             note("Boot services are off: name an interface below `interfaces:` in the configuration.");
+        }
+        let agent = config.paths.agent_binary(std::env::consts::ARCH);
+        if !agent.exists() {
+            note(&format!("{} is missing: no node can boot until the agent is there.", agent.display()));
         }
         Ok(Exit::Ok.into())
     }
@@ -121,37 +134,38 @@ fn check_interfaces(names: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The group of the user that the service runs as, where there is one and this process may give files to it.
-fn group_of(user: &str) -> Option<Gid> {
+/// Lets the service's own user read what it needs, where there is one and this process may say so.
+fn hand_over(config: &Config, steps: &[Step]) -> anyhow::Result<()> {
     if !Uid::effective().is_root() {
-        return None;
+        return Ok(());
     }
-    User::from_name(user).ok().flatten().map(|user| user.gid)
+    let Some(user) = User::from_name(&config.user).with_context(|| format!("cannot look up {}", config.user))? else {
+        note(&format!("There is no user {}: `wulf serve` stays root.", config.user));
+        return Ok(());
+    };
+    let changed = let_group_read(&config.paths, user.gid.as_raw());
+    let changed = changed.map_err(|(path, error)| {
+        anyhow::Error::new(error).context(format!("cannot let {} read {}", user.name, path.display()))
+    })?;
+    let known = |path: &PathBuf| steps.iter().any(|step| step.created && step.path == *path);
+    let mended = changed.iter().filter(|path| !known(path)).count();
+    if mended > 0 {
+        note(&format!("{} may read {mended} files and directories that it could not read before", user.name));
+    }
+    Ok(())
 }
 
-fn give_to_group(path: &Path, group: Option<Gid>) -> anyhow::Result<()> {
-    match group {
-        Some(group) => {
-            chown(path, None, Some(group)).with_context(|| format!("cannot change the group of {}", path.display()))
-        }
-        None => Ok(()),
-    }
-}
-
-fn directories(paths: &Paths, group: Option<Gid>, steps: &mut Vec<Step>) -> anyhow::Result<()> {
-    for (path, mode, what, grouped) in [
-        (paths.etc.clone(), 0o755, "configuration", false),
-        (paths.state.clone(), 0o755, "state", false),
+fn directories(paths: &Paths, steps: &mut Vec<Step>) -> anyhow::Result<()> {
+    for (path, mode, what) in [
+        (paths.etc.clone(), 0o755, "configuration"),
+        (paths.state.clone(), 0o755, "state"),
         // Images hold password hashes and keys of their makers.
-        (paths.images(), 0o750, "images", true),
-        (paths.keys(), 0o700, "secret keys", false),
-        (paths.overlays.clone(), 0o750, "overlays of this site", true),
-        (paths.run.clone(), 0o755, "sockets", false),
+        (paths.images(), 0o750, "images"),
+        (paths.keys(), 0o700, "secret keys"),
+        (paths.overlays.clone(), 0o750, "overlays of this site"),
+        (paths.run.clone(), 0o755, "sockets"),
     ] {
         let created = create_dir(&path, mode).with_context(|| format!("cannot create {}", path.display()))?;
-        if created && grouped {
-            give_to_group(&path, group)?;
-        }
         steps.push(Step { path, what: what.into(), created });
     }
     Ok(())
@@ -234,7 +248,7 @@ mod tests {
         let context =
             Context { config: below.join("etc/wulfpack/wulfpack.yaml"), output: OutputFormat::Json, yes: false };
         let interfaces = interfaces.iter().map(ToString::to_string).collect();
-        InitCommand { interfaces, below: Some(below.into()) }.run(&context)
+        InitCommand { interfaces, below: Some(below.into()), systemd: false }.run(&context)
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
 //! * `nodes`: the nodes that a command is about; asks before many are changed.
 //! * `in_use`: which image versions running nodes use.
+//! * `service`: what `init` prepares for the service, its user and its unit.
 //! * `audit`: records of what commands do without the head.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
@@ -31,6 +32,7 @@ mod report;
 mod root;
 mod running;
 mod serve;
+mod service;
 mod status;
 mod ticket;
 

@@ -5,9 +5,11 @@
 //! * `paths`: where everything lies.
 //! * `seed`: how long a node serves its image, as text.
 //! * `keys`: the secret keys of cluster and head as files. `cluster`: the cluster's key, and those that it had before.
+//! * `access`: what the service's own user may read.
 //! * `files`: writing a file so that a reader sees the old or the new one, never half of one.
 //! * `yaml`: reading YAML with errors that name the line and the likely meaning.
 
+mod access;
 mod cluster;
 #[cfg(test)]
 mod cluster_tests;
@@ -19,6 +21,7 @@ mod paths;
 mod seed;
 pub(crate) mod yaml;
 
+pub use access::{check_readable, let_group_read};
 pub use cluster::{ClusterKeys, FormerKey, KeysLock};
 pub use files::{create_dir, create_new, write_atomically};
 pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};

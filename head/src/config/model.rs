@@ -39,7 +39,8 @@ pub struct Config {
     pub initramfs: InitramfsConfig,
     /// Commands that change more nodes than this ask first, or want `--max-nodes` or `--yes`.
     pub max_nodes: u32,
-    /// User that `wulf serve` becomes once its sockets are open; where it does not exist, the service stays root.
+    /// User that `wulf serve` becomes once keys and state are open, before it hears the network; `wulf init` makes it. Where it does
+    /// not exist, the service stays root.
     pub user: String,
 }
 

@@ -29,9 +29,8 @@ const FLUSH: Duration = Duration::from_secs(10);
 /// A key, the state, the registry or an interface cannot be used, a socket cannot be had, or a service ended; the error names it.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     let opened = open(config)?;
-    let (user, paths) = (opened.config.user.clone(), &opened.config.paths);
     // What needs privileges is open, except low ports, for which the right is kept; no byte from the network was read yet.
-    become_user(&user, &[&paths.run, &paths.packed_agents()])?;
+    become_user(&opened.config.user, &opened.config.paths)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let result = runtime.block_on(run_until_told(opened));
     runtime.shutdown_timeout(Duration::from_secs(1));
