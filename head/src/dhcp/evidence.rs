@@ -25,6 +25,8 @@ struct Exchanges {
 struct Exchange {
     mac: Mac,
     at: Instant,
+    /// The last one with a boot loader. A running system that renews its address is not on its way to a boot.
+    booted: Option<Instant>,
 }
 
 impl Evidence {
@@ -33,13 +35,16 @@ impl Evidence {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `mac` was given `address` at `at`.
-    pub fn given(&self, mac: Mac, address: Ipv4Addr, at: Instant) {
+    /// `mac` was given `address` at `at`; whether by the wish of a boot loader, `boots` says.
+    pub fn given(&self, mac: Mac, address: Ipv4Addr, boots: bool, at: Instant) {
         let mut exchanges = self.exchanges();
+        let before = exchanges.by_address.get(&address).filter(|exchange| exchange.mac == mac);
+        let booted = if boots { Some(at) } else { before.and_then(|exchange| exchange.booted) };
         if let Some(before) = exchanges.by_mac.insert(mac, address).filter(|before| *before != address) {
             exchanges.by_address.remove(&before);
         }
-        if let Some(other) = exchanges.by_address.insert(address, Exchange { mac, at }).filter(|other| other.mac != mac)
+        if let Some(other) =
+            exchanges.by_address.insert(address, Exchange { mac, at, booted }).filter(|other| other.mac != mac)
         {
             exchanges.by_mac.remove(&other.mac);
         }
@@ -65,11 +70,12 @@ impl Evidence {
         self.exchanges().by_address.get(&address).map(|exchange| exchange.mac)
     }
 
-    /// How long before `now` this address was given to this machine; `None` if it was not, or was given to another since.
+    /// How long before `now` this address was given to a boot loader of this machine; `None` if it was not, or was given to
+    /// another machine since.
     pub fn age(&self, mac: Mac, address: Ipv4Addr, now: Instant) -> Option<Duration> {
         let exchanges = self.exchanges();
         let exchange = exchanges.by_address.get(&address).filter(|exchange| exchange.mac == mac)?;
-        Some(now.saturating_duration_since(exchange.at))
+        exchange.booted.map(|booted| now.saturating_duration_since(booted))
     }
 }
 
@@ -82,14 +88,28 @@ mod tests {
         let (evidence, start) = (Evidence::default(), Instant::now());
         let (a, b) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]));
         let (x, y) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
-        evidence.given(a, x, start);
+        evidence.given(a, x, true, start);
         assert_eq!(evidence.age(a, x, start + Duration::from_secs(5)), Some(Duration::from_secs(5)));
         assert_eq!(evidence.age(b, x, start), None);
-        evidence.given(b, x, start);
+        evidence.given(b, x, true, start);
         assert_eq!((evidence.mac_of(x), evidence.age(a, x, start)), (Some(b), None));
-        evidence.given(b, y, start);
+        evidence.given(b, y, true, start);
         assert_eq!((evidence.mac_of(x), evidence.mac_of(y)), (None, Some(b)));
         evidence.released(b);
         assert_eq!(evidence.mac_of(y), None);
+    }
+
+    #[test]
+    fn a_renewal_by_a_running_system_is_no_evidence_of_a_boot() {
+        let (evidence, start) = (Evidence::default(), Instant::now());
+        let (a, b, x) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]), Ipv4Addr::new(10, 0, 0, 1));
+        evidence.given(a, x, false, start);
+        assert_eq!((evidence.mac_of(x), evidence.age(a, x, start)), (Some(a), None));
+        evidence.given(a, x, true, start);
+        let later = start + Duration::from_secs(1800);
+        evidence.given(a, x, false, later);
+        assert_eq!(evidence.age(a, x, later), Some(Duration::from_secs(1800)));
+        evidence.given(b, x, false, later);
+        assert_eq!(evidence.age(b, x, later), None);
     }
 }

@@ -25,6 +25,8 @@ use crate::registry::Snapshot;
 
 /// Packets that wait for the machine; more are dropped, and clients ask again.
 const QUEUE: usize = 256;
+/// Ports from here on are anybody's (ip(7), `ip_unprivileged_port_start`).
+const UNPRIVILEGED: u16 = 1024;
 /// Pause after an interface failed, such as while it is down.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -213,7 +215,7 @@ impl Server {
                         tracing::warn!(interface = %port.link.name, %to, %error, "DHCP packet not sent");
                     }
                 }
-                Output::Given { mac, address } => evidence.given(mac, address, Instant::now()),
+                Output::Given { mac, address, boots } => evidence.given(mac, address, boots, Instant::now()),
                 Output::Released { mac } => evidence.released(mac),
                 Output::Event(event) => events.record(event),
             }
@@ -278,6 +280,11 @@ async fn read(index: usize, port: Arc<Port>, client: bool, packets: mpsc::Sender
     let mut buffer = vec![0; PACKET_MAX + 1];
     loop {
         match socket.recv_from(&mut buffer).await {
+            // Clients and relays speak from ports that need privileges (RFC 2131, section 4.1). What comes from another port may
+            // come from any user of a node, who must not ask in the node's name.
+            Ok((_, from)) if from.port() >= UNPRIVILEGED => {
+                tracing::debug!(interface = %port.link.name, %from, "DHCP packet of an unprivileged sender ignored");
+            }
             Ok((len, _)) => {
                 let bytes = buffer.get(..len).unwrap_or_default().to_vec();
                 if let Err(mpsc::error::TrySendError::Closed(_)) = packets.try_send((index, bytes)) {

@@ -89,6 +89,8 @@ pub enum Output {
         mac: Mac,
         /// Its address.
         address: Ipv4Addr,
+        /// A boot loader asked for it, and not an operating system.
+        boots: bool,
     },
     /// The machine gave its address back, or says that another has it.
     Released {
@@ -328,7 +330,7 @@ impl Machine {
         let (address, len) = (place.address.addr(), bytes.len() as u64);
         if request.kind == MessageType::Request {
             // First: the client may ask for its token as soon as it has the answer.
-            self.output.push_back(Output::Given { mac: request.mac, address });
+            self.output.push_back(Output::Given { mac: request.mac, address, boots: client.boots() });
         }
         self.send(place, request, bytes, false);
         if request.kind == MessageType::Request {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Body;
@@ -122,17 +122,17 @@ async fn token(
     let work = {
         let (shared, name) = (Arc::clone(&shared), node.name.clone());
         move || {
-            shared.proven(peer, mac, &name).map_err(|reason| (StatusCode::FORBIDDEN, reason))?;
-            let tokens = &shared.services.tokens;
-            tokens.token(&name, mac).map_err(|reason| (StatusCode::SERVICE_UNAVAILABLE, reason))
+            let shown = shared.proven(peer, mac, &name);
+            let token = shown.and_then(|shown| shared.services.tokens.token(&name, mac, shown));
+            token.inspect_err(|why| shared.services.tokens.refused(&name, peer.remote.ip().to_canonical(), why))
         }
     };
     let made = tokio::task::spawn_blocking(work).await;
-    let mut reply = match made.unwrap_or_else(|error| Err((StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))) {
+    let mut reply = match made.unwrap_or_else(|error| Err(error.to_string())) {
         Ok(archive) => send(&method, &HeaderMap::new(), archive.into(), &shared, None),
-        Err((status, reason)) => {
+        Err(reason) => {
             tracing::warn!(node = %node.name, %mac, remote = %peer.remote.ip(), %reason, "no join token");
-            refusal(status, &reason)
+            refusal(StatusCode::FORBIDDEN, &reason)
         }
     };
     set(&mut reply, header::CACHE_CONTROL, "no-store");
@@ -240,22 +240,25 @@ impl Shared {
         self.files.get(key, load).await
     }
 
-    /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9).
-    fn proven(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<(), String> {
+    /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9); and
+    /// how long ago it showed that it boots, where it had to.
+    fn proven(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<Option<Duration>, String> {
         let IpAddr::V4(address) = peer.remote.ip().to_canonical() else {
             return Err(format!("{} is not an IPv4 address: tokens are given by IPv4 only", peer.remote.ip()));
         };
         match peer.proof {
             TokenEvidence::Dhcp => match self.services.evidence.age(mac, address, Instant::now()) {
-                Some(age) if age <= TOKEN_LIFETIME => Ok(()),
+                Some(age) if age <= TOKEN_LIFETIME => Ok(Some(age)),
                 Some(age) => Err(format!("{address} was given to {mac} {} s ago: ask by DHCP again", age.as_secs())),
-                None => Err(format!("this head's DHCP server has not given {address} to {mac}: ask by DHCP again")),
+                None => Err(format!(
+                    "this head's DHCP server has not given {address} to a boot loader of {mac}: boot it again"
+                )),
             },
             TokenEvidence::Neighbour => match neighbour::mac_of(address) {
-                Some(found) if found == mac => Ok(()),
+                Some(found) if found == mac => Ok(None),
                 _ => Err(format!("the neighbour table of this head does not have {mac} at {address}")),
             },
-            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address.into()),
+            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address.into()).map(|()| None),
         }
     }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
@@ -51,8 +52,12 @@ pub trait Versions: Send + Sync + fmt::Debug {
 /// Join tokens.
 pub trait Tokens: Send + Sync + fmt::Debug {
     /// The token of this boot of this node, as an initramfs archive; the same bytes while the same boot asks again. The archive is
-    /// plain cpio, and its length a multiple of four, so that the kernel sees the archive behind it.
-    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String>;
+    /// plain cpio, and its length a multiple of four, so that the kernel sees the archive behind it. `shown` is how long ago the
+    /// machine showed that it boots, where it did; once a node has joined after that, its token is spent, and the error says so.
+    fn token(&self, node: &NodeName, mac: Mac, shown: Option<Duration>) -> Result<Vec<u8>, String>;
+
+    /// Somebody at `from` asked for the token of this node and did not get it; administrators are told.
+    fn refused(&self, node: &NodeName, from: IpAddr, why: &str);
 
     /// Whether an administrator has approved this boot, where tokens are given only on approval. If not, administrators are shown
     /// that the machine at `from` waits; the error says the same to whoever stands before it.

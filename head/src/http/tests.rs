@@ -63,9 +63,11 @@ impl Versions for Sources {
 }
 
 impl Tokens for Sources {
-    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
+    fn token(&self, node: &NodeName, mac: Mac, _: Option<Duration>) -> Result<Vec<u8>, String> {
         Ok(format!("token of {node} {mac}").into_bytes())
     }
+
+    fn refused(&self, _: &NodeName, _: IpAddr, _: &str) {}
 
     fn approved(&self, node: &NodeName, _: Mac, from: IpAddr) -> Result<(), String> {
         Err(format!("{node} at {from} has to be approved"))
@@ -77,9 +79,11 @@ impl Tokens for Sources {
 struct Generous;
 
 impl Tokens for Generous {
-    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
-        Sources.token(node, mac)
+    fn token(&self, node: &NodeName, mac: Mac, shown: Option<Duration>) -> Result<Vec<u8>, String> {
+        Sources.token(node, mac, shown)
     }
+
+    fn refused(&self, _: &NodeName, _: IpAddr, _: &str) {}
 
     fn approved(&self, _: &NodeName, _: Mac, _: IpAddr) -> Result<(), String> {
         Ok(())
@@ -227,15 +231,15 @@ async fn a_token_goes_only_to_the_address_that_the_exchange_gave() {
     assert!(reason.contains("has not given 10.0.0.7"), "{reason}");
 
     let evidence = &world.services.evidence;
-    evidence.given(BARE, ADDRESS, Instant::now());
+    evidence.given(BARE, ADDRESS, true, Instant::now());
     assert_eq!(world.get(path).await.0, StatusCode::FORBIDDEN);
 
     if let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(3600)) {
-        evidence.given(MAC, ADDRESS, long_ago);
+        evidence.given(MAC, ADDRESS, true, long_ago);
         assert!(world.get(path).await.1.contains("3600 s ago"));
     }
 
-    evidence.given(MAC, ADDRESS, Instant::now());
+    evidence.given(MAC, ADDRESS, true, Instant::now());
     let (status, headers, body) = world.ask("GET", path, &[]).await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, "token of n1 52:54:00:00:00:01"));
     assert_eq!(header_of(&headers, header::CACHE_CONTROL), Some("no-store"));
@@ -245,7 +249,7 @@ async fn a_token_goes_only_to_the_address_that_the_exchange_gave() {
 #[tokio::test]
 async fn other_proofs_do_not_fall_back_to_dhcp() {
     let mut world = world();
-    world.services.evidence.given(MAC, ADDRESS, Instant::now());
+    world.services.evidence.given(MAC, ADDRESS, true, Instant::now());
     for (proof, reason) in [(TokenEvidence::Neighbour, "neighbour table"), (TokenEvidence::Approve, "approved")] {
         world.proof = proof;
         let (status, body) = world.get("/boot/52-54-00-00-00-01/token").await;

@@ -105,7 +105,13 @@ impl Services {
         if let Some(server) = boot.http {
             let (fleet, members) = (core.fleet.clone(), core.members.clone());
             let next_boots = NextBoots::new(Arc::clone(&core.store), members, fleet.clone());
-            let tokens = BootTokens { maker: core.tokens.clone(), next_boots, fleet, clock: core.clock.clone() };
+            let tokens = BootTokens {
+                maker: core.tokens.clone(),
+                next_boots,
+                fleet,
+                clock: core.clock.clone(),
+                refused: Arc::default(),
+            };
             let paths = &core.config.paths;
             let agent = InstalledAgent::new(paths.agent_binary(std::env::consts::ARCH), paths.packed_agents());
             let (agent, library) = (Arc::new(agent), Arc::clone(&core.catalogue.0));

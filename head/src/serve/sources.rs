@@ -1,8 +1,10 @@
 //! What services ask for, answered from registry, image library and overlays.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
@@ -10,14 +12,19 @@ use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::SignedHeader;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::overlay::Bundle;
+use wulfpack_shared::time::UnixTime;
 
 use crate::config::Config;
-use crate::fleet::{FleetHandle, Input};
+use crate::fleet::{FleetHandle, Input, Severity};
 use crate::http::{BootVersion, Tokens, VersionFile, Versions};
 use crate::image::{Library, Version, token_archive};
 use crate::join::{Images, NextBoots, Overlays, Registry, TokenMaker};
 use crate::overlay::{Facts, Renderer, read_authorized_keys};
 use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
+
+/// What is refused to one asker within this time is told once, and no more than so many refusals are.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(60);
+const REFUSALS_MAX: usize = 256;
 
 impl Registry for RegistryWatcher {
     fn snapshot(&self) -> Arc<Snapshot> {
@@ -75,19 +82,33 @@ pub(super) struct BootTokens {
     pub(super) next_boots: NextBoots,
     pub(super) fleet: FleetHandle,
     pub(super) clock: ClusterClock,
+    pub(super) refused: Arc<Refused>,
 }
 
 impl Tokens for BootTokens {
-    fn token(&self, node: &NodeName, mac: Mac) -> Result<Vec<u8>, String> {
+    fn token(&self, node: &NodeName, mac: Mac, shown: Option<Duration>) -> Result<Vec<u8>, String> {
         let now = self.clock.now();
         let (approved, begun) = self
             .fleet
             .look(|fleet| (fleet.approved(node, mac, now), fleet.of(node).next_back().map(|boot| boot.started)));
+        // Who asks from a node that is up may be any user of it.
+        let since = approved.or(shown.map(|age| now - age));
+        let joined = |since| self.fleet.look(|fleet| fleet.of(node).any(|boot| boot.joined >= Some(since)));
+        if since.is_some_and(joined) {
+            return Err(format!("node {node} has joined since it showed that it boots: boot it again"));
+        }
         let token = match approved {
             Some(approved) => self.maker.for_approved(node, mac, approved),
             None => self.maker.for_boot(node, mac, begun.unwrap_or(now), now),
         };
         Ok(token_archive(&token))
+    }
+
+    fn refused(&self, node: &NodeName, from: IpAddr, why: &str) {
+        if self.refused.is_news(node, from, self.clock.now()) {
+            let text = format!("{from} asked for the join token of {node} and did not get it: {why}");
+            self.fleet.tell(Input::Event { severity: Severity::Warning, node: Some(node.clone()), text });
+        }
     }
 
     fn approved(&self, node: &NodeName, mac: Mac, from: IpAddr) -> Result<(), String> {
@@ -102,6 +123,23 @@ impl Tokens for BootTokens {
         }
         self.fleet.tell(Input::Waits { node: node.clone(), mac, addr: from });
         Err(format!("this boot has to be approved: \"wulf node approve {node}\" on the head lets it go on"))
+    }
+}
+
+/// When administrators were last told of whom the token of which node was refused to.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Mutex<BTreeMap<(NodeName, IpAddr), UnixTime>>);
+
+impl Refused {
+    /// Whether it is told now: who asks again and again must not fill the list of events.
+    fn is_news(&self, node: &NodeName, from: IpAddr, now: UnixTime) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, before| now.distance(*before) < REFUSAL_PAUSE);
+        let news = told.len() < REFUSALS_MAX && !told.contains_key(&(node.clone(), from));
+        if news {
+            told.insert((node.clone(), from), now);
+        }
+        news
     }
 }
 

@@ -47,7 +47,7 @@ fn world() -> World {
     options.directories = vec![directory.path().into()];
     let server = Server::bind(&options).unwrap();
     let (address, events, evidence) = (server.addresses()[0], Arc::new(Events::default()), Evidence::default());
-    evidence.given(MAC, Ipv4Addr::LOCALHOST, Instant::now());
+    evidence.given(MAC, Ipv4Addr::LOCALHOST, true, Instant::now());
     let mut tasks = tokio::task::JoinSet::new();
     let nodes = watch::channel(Arc::new(Snapshot::default())).1;
     tasks.spawn(server.run(nodes, evidence, Arc::clone(&events) as _));

@@ -64,12 +64,12 @@ fn boots_are_reported_and_renewals_of_running_systems_are_not() {
     let mut machine = machine();
     let request = message(MAC, MessageType::Request, firmware(7).into_iter().chain(selecting()));
     let (_, rest) = answers(&mut machine, 1, &bytes(&request));
-    assert_eq!(rest[0], Output::Given { mac: MAC, address: ADDRESS });
+    assert_eq!(rest[0], Output::Given { mac: MAC, address: ADDRESS, boots: true });
     assert_eq!(events(&rest)[0].detail, "10.0.0.7 for PXE UEFI x64: snponly.efi");
     assert_eq!(events(&rest)[0].node, Some("n1".parse().unwrap()));
 
     let (_, rest) = answers(&mut machine, 2, &bytes(&message(MAC, MessageType::Request, selecting())));
-    assert_eq!(rest, [Output::Given { mac: MAC, address: ADDRESS }]);
+    assert_eq!(rest, [Output::Given { mac: MAC, address: ADDRESS, boots: false }]);
 
     let arm = message(MAC, MessageType::Request, firmware(11).into_iter().chain(selecting()));
     let (_, rest) = answers(&mut machine, 3, &bytes(&arm));
