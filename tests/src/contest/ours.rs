@@ -32,10 +32,3 @@ pub(super) fn run(contest: &Contest, hosts: Hosts) -> Result<Row> {
     hosts.succeeded();
     Ok(Row::new("wulfpack", contest.rate, size, Measured { complete_s, sent, cpu, peak_rss }))
 }
-
-impl Contest {
-    /// Ten times what one server would need.
-    pub(super) fn patience(&self) -> Duration {
-        Duration::from_secs_f64(120.0 + 4e9 / self.rate.bytes_per_second() * self.nodes as f64)
-    }
-}
