@@ -231,7 +231,7 @@ fn names_and_folded_texts_are_those_of_clustershell() {
 fn what_we_read_of_mistaken_texts_clustershell_reads_the_same() {
     let mut generator = Generator(ChaCha8Rng::seed_from_u64(5));
     let texts: Vec<String> =
-        (0..6000).map(|_| generator.mutated()).filter(|text| !digits_touch_brackets(text)).collect();
+        (0..12_000).map(|_| generator.mutated()).filter(|text| !digits_touch_brackets(text)).collect();
     let (mut both, mut neither) = (0, 0);
     for (text, answer) in texts.iter().zip(clustershell(&texts)) {
         match (Resolver::new(&SameGroups).with_limit(20_000).resolve(text), answer) {

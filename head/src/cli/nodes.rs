@@ -16,14 +16,18 @@ const SHOWN: usize = 1000;
 
 /// How nodes are written; the long help of every command that takes them.
 pub(super) const NODESETS: &str = "\
-Nodes are written as in ClusterShell:
-  n1,n[2-4]  n[001-100/2]  r[1-4]n[1-32]     names, padded, with a step, with several numbers
-  a,b  a!b  a&b  a^b                         in a or b; in a, not in b; in both; in one of both. From left to right; quote them
-  n*  n?                                     nodes of the registry whose names match
-  @*  @profile:gpu  @gpu                     all nodes; nodes with a profile (also without saying so)
-  @image:debian  @rack:r[1-2]  @tag:KEY=VALUE  @cluster:C  @overlay:O  @kernel:K  @root:MODE  @net:NET
-                                             nodes by attribute; * and ? match here too
-  -                                          nodesets on standard input, separated by blanks or lines";
+Nodes are written as in ClusterShell; quote them:
+  n1,n[2-4,7]  n[001-100/2]  r[1-4]n[1-32]
+                names; padding is kept; a step; several numbers
+  a,b a!b a&b a^b
+                in a or b; in a and not in b; in both; in one of both;
+                from left to right, none is stronger
+  n* n?         nodes of the registry whose names match
+  @* @gpu       all nodes; nodes with the profile gpu
+  @image:NAME @rack:r[1-2] @tag:KEY=VALUE @profile:NAME @cluster:NAME
+  @overlay:NAME @kernel:VERSION @root:MODE @net:NAME
+                nodes by attribute; * and ? match here too
+  -             nodesets on standard input, between blanks or lines";
 
 /// How many nodes a command may change.
 #[derive(clap::Args, Clone, Copy, Debug)]
