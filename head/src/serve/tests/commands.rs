@@ -198,3 +198,30 @@ async fn no_copy_and_no_change_of_the_keys_without_its_record() {
     assert_eq!(Keys::load(&head.core.config.paths).unwrap().cluster.public(), second);
     end(head, stop, writer).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_the_running_head_takes_nodesets() {
+    let (head, stop, writer) = running(9, |_| ()).await;
+    head.join(head.active());
+    head.waits("n2", 2);
+    for args in [
+        &["node", "status", "n*"][..],
+        &["node", "status", "@*!n[2-9]", "--output", "json"],
+        &["boot", "report", "n[1-9]&@*"],
+        &["boot", "report", "n[1-10000]", "--output", "json"],
+        &["node", "log", "n1"],
+        &["node", "log", "n[1-2]", "--output", "json"],
+    ] {
+        assert_eq!(head.wulf(args).await.unwrap(), ExitCode::SUCCESS, "{args:?}");
+    }
+    assert_eq!(head.wulf(&["node", "log", "n[1-3]"]).await.unwrap(), Exit::Failed.into(), "n3 never booted");
+    for (args, text) in [
+        (&["node", "status", "n[1,3-5]"][..], "there is no node n[3-5]"),
+        (&["node", "status", "@rack:r1"], "no node has rack \"r1\""),
+        (&["boot", "report", "n[7-9]"], "none of these nodes"),
+    ] {
+        let error = head.wulf(args).await.unwrap_err();
+        assert_eq!((Ended::code_of(&error), error.to_string().contains(text)), (Exit::NothingMatched, true), "{error}");
+    }
+    end(head, stop, writer).await;
+}
