@@ -38,12 +38,14 @@ pub async fn boot() -> Result<()> {
         .create(paths::PRIVATE)
         .with_context(|| format!("failed to make {}", paths::PRIVATE))?;
     let state = own_state(&args, &console)?;
-    let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
-    if let Ok(how) = std::env::var("WULF_ENDED") {
-        reporter.tell(ReportKind::Restarted { how });
-    }
-    let context = Context::new(args, bad_args, command_line, console, reporter, state);
+    let (boot, next, waiting) = (state.boot, state.next_event, state.events.clone());
+    let ended = std::env::var("WULF_ENDED").ok();
+    let queue = if ended.is_some() { Queue::resume_after_death } else { Queue::resume }(boot, next, waiting);
+    let context = Context::new(args, bad_args, command_line, console, Reporter::new(queue), state);
     context.save();
+    if let Some(how) = ended {
+        context.tell(ReportKind::Restarted { how });
+    }
     let mut channel = Some(Channel::from_stdin().context("failed to reach the supervisor")?);
     match live(&context, &mut channel).await? {
         Ended::Pivoted => after_pivot(context).await,

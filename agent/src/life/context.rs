@@ -102,13 +102,20 @@ impl Context {
     /// A line for the console and for the head.
     pub fn say(&self, text: impl AsRef<str>) {
         self.console.line(text.as_ref());
-        self.reporter.tell(ReportKind::Log(text.as_ref().to_owned()));
+        self.tell(ReportKind::Log(text.as_ref().to_owned()));
+    }
+
+    /// An event for the head, kept for whatever process of this boot comes next: this one may be killed at any moment.
+    pub fn tell(&self, kind: ReportKind) {
+        self.reporter.tell(kind);
+        self.save();
     }
 
     /// Keeps the state for whatever process of this boot comes next.
     pub fn save(&self) {
-        let (next_event, events) = self.reporter.parts();
+        // Locked first: of two saves at a time the later one must know more.
         let mut state = self.state();
+        let (next_event, events) = self.reporter.parts();
         state.next_event = next_event;
         state.events = events;
         if let Err(error) = state.save(std::path::Path::new(crate::paths::STATE)) {

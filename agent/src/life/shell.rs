@@ -56,7 +56,7 @@ pub(super) async fn live(context: &Arc<Context>, channel: &mut Option<Channel>) 
                     }
                 }
                 Output::Run(step) => start(context, step, &inputs),
-                Output::Report(kind) => context.reporter.tell(kind),
+                Output::Report(kind) => context.tell(kind),
                 Output::Rescue { step, reason, retry_at: at } => {
                     retry_at = at;
                     rescue(context, step, &reason, at.map(|at| at.since(clock.now())));

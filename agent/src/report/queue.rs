@@ -8,6 +8,8 @@ use wulfpack_shared::wire::{ReportBatch, ReportEvent, ReportKind, SwarmSummary};
 
 /// Most events kept while the head is away; log lines give way first.
 const KEPT_MAX: usize = 2048;
+/// Most events of a process that died of which its saved state does not know.
+const UNSAVED_MAX: u64 = 64;
 
 /// See the file's head.
 #[derive(Clone, Debug)]
@@ -26,6 +28,12 @@ impl Queue {
     /// A queue that goes on where another process of the same boot stopped.
     pub fn resume(boot: BootId, next: u64, waiting: Vec<ReportEvent>) -> Self {
         Self { boot, next, waiting: waiting.into() }
+    }
+
+    /// A queue that goes on after another process of the same boot that died. Numbers that it may have used since it last saved
+    /// its state are left out: the head takes an event with a number that it knows for one that it has.
+    pub fn resume_after_death(boot: BootId, next: u64, waiting: Vec<ReportEvent>) -> Self {
+        Self::resume(boot, next + UNSAVED_MAX, waiting)
     }
 
     /// Adds an event at `at_ms` of the kernel's monotonic clock. Long texts are cut.
@@ -108,6 +116,20 @@ mod tests {
         let mut resumed = Queue::resume(boot, next, waiting);
         resumed.push(9, ReportKind::Reached(Phase::Ready));
         assert_eq!(resumed.batch(None).unwrap().events.last().unwrap().seq, 6);
+    }
+
+    #[test]
+    fn what_is_told_after_a_death_is_new_to_the_head() {
+        let mut queue = Queue::new(BootId([1; 16]), 1);
+        queue.push(0, ReportKind::Log("saved".into()));
+        let (boot, next, waiting) = queue.parts();
+        queue.push(1, ReportKind::Log("sent, and not saved".into()));
+        let sent = queue.batch(None).unwrap().events.last().unwrap().seq;
+        let mut resumed = Queue::resume_after_death(boot, next, waiting);
+        resumed.push(2, ReportKind::Restarted { how: "was ended by SIGKILL".into() });
+        let told = resumed.batch(None).unwrap().events;
+        assert_eq!(told[0].kind, ReportKind::Log("saved".into()));
+        assert!(told[1].seq > sent, "{told:?}");
     }
 
     #[test]

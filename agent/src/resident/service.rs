@@ -51,10 +51,12 @@ pub async fn serve() -> Result<()> {
     let identity = Identity::new(key.clone(), &certificate, trust.clone())?;
     let image_dir = Path::new(paths::IMAGE);
     let store = SeedStore::open(header.clone(), image_dir.join(BLOB_FILE), image_dir.join(TABLE_FILE))?;
+    // A restarted service cannot know what the one before it told last.
+    let resume = if taker.is_some() { Queue::resume } else { Queue::resume_after_death };
     if let Some(taker) = taker {
         taker.take().await.context("failed to take the port over")?;
     }
-    let reporter = Reporter::new(Queue::resume(state.boot, state.next_event, state.events.clone()));
+    let reporter = Reporter::new(resume(state.boot, state.next_event, state.events.clone()));
     let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, FREED).await?;
     // All of it at once: what an earlier process verified is checked again when it is first served.
     let held = store.held();

@@ -156,7 +156,7 @@ fn step_clock(context: &Context, time: UnixTime) -> Result<i64, StepError> {
     let step = clock::step_if_off(time, clock::CLOCK_MAX_OFF)
         .map_err(|error| StepError::again(format!("failed to set the clock: {error}")))?;
     if step.stepped {
-        context.reporter.tell(ReportKind::ClockStepped { offset_ms: step.offset_ms });
+        context.tell(ReportKind::ClockStepped { offset_ms: step.offset_ms });
         context.say(format!("the clock was {} s off and is set to the head's time", step.offset_ms / 1000));
     }
     Ok(step.offset_ms)
