@@ -7,5 +7,5 @@
 mod socket;
 mod state;
 
-pub use socket::{Given, Giver, Taker};
+pub use socket::{Given, Giver, Since, Taker};
 pub use state::{MemberState, StateError};

@@ -6,7 +6,7 @@
 //!      <────── state, length first ──     (the child goes on serving)
 //!      ── "ready" ────────────────>
 //!                                    drains: active transfers end, new ones are turned away
-//!      <────────────── "released" ──     the port is free
+//!      <────── "released", since ──     the port is free; since when nothing new was taken, and nothing heard
 //!      binds the port, serves        ends
 //! ```
 
@@ -64,10 +64,21 @@ impl Giver {
 #[derive(Debug)]
 pub struct Given(UnixStream);
 
+/// Since when the child serves no more, in milliseconds of the kernel's uptime: what the gap at the hand-over is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// New requests were turned away; those under way went on.
+    pub turned_away: u64,
+    /// Nobody listens.
+    pub closed: u64,
+}
+
 impl Given {
     /// Tells the service that the port is free.
-    pub async fn release(mut self) -> io::Result<()> {
-        self.0.write_u8(RELEASED).await
+    pub async fn release(mut self, since: Since) -> io::Result<()> {
+        self.0.write_u8(RELEASED).await?;
+        self.0.write_u64(since.turned_away).await?;
+        self.0.write_u64(since.closed).await
     }
 }
 
@@ -97,14 +108,19 @@ impl Taker {
         Ok(Some((Self(stream), state)))
     }
 
-    /// Says that this process is ready to serve, and waits until the port is free. A child that dies has freed it too.
-    pub async fn take(mut self) -> io::Result<()> {
+    /// Says that this process is ready to serve, and waits until the port is free. A child that dies has freed it too, and
+    /// nobody knows when.
+    pub async fn take(mut self) -> io::Result<Option<Since>> {
         self.0.write_u8(READY).await?;
-        match self.0.read_u8().await {
-            Ok(RELEASED) => Ok(()),
-            Ok(other) => Err(io::Error::other(format!("the child answered {other:#x}"))),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) => Err(error),
+        let released = async {
+            match self.0.read_u8().await? {
+                RELEASED => Ok(Some(Since { turned_away: self.0.read_u64().await?, closed: self.0.read_u64().await? })),
+                other => Err(io::Error::other(format!("the child answered {other:#x}"))),
+            }
+        };
+        match released.await {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            other => other,
         }
     }
 }
@@ -115,6 +131,8 @@ mod tests {
     use wulfpack_shared::identity::SecretKey;
 
     use super::*;
+
+    const SINCE: Since = Since { turned_away: 7, closed: 9 };
 
     #[tokio::test]
     async fn the_port_is_released_only_when_the_service_is_ready() {
@@ -128,14 +146,27 @@ mod tests {
         let given = state.clone();
         let child = tokio::spawn(async move {
             let given = giver.give(|| given.clone()).await.unwrap();
-            given.release().await.unwrap();
+            given.release(SINCE).await.unwrap();
         });
         // A service that dies half-way leaves the child waiting for the next.
         drop(Taker::connect(&path).await.unwrap());
         let (taker, taken) = Taker::connect(&path).await.unwrap().unwrap();
         assert_eq!(taken, state);
-        taker.take().await.unwrap();
+        assert_eq!(taker.take().await.unwrap(), Some(SINCE));
         child.await.unwrap();
         assert!(Taker::connect(&path).await.unwrap().is_none(), "the child is gone");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_dies_has_freed_the_port_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sock");
+        let giver = Giver::bind(&path).unwrap();
+        let child = tokio::spawn(async move {
+            drop(giver.give(|| MemberState::new(BootId([1; 16]), vec![], vec![], 9871)).await.unwrap());
+        });
+        let (taker, _) = Taker::connect(&path).await.unwrap().unwrap();
+        assert_eq!(taker.take().await.unwrap(), None);
+        child.await.unwrap();
     }
 }

@@ -18,7 +18,7 @@ use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
 use super::next_boot;
 use super::ready::wait_for_systemd;
-use crate::handover::{MemberState, Taker};
+use crate::handover::{MemberState, Since, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
 use crate::paths;
 use crate::report::{Queue, Reporter, uptime_ms};
@@ -53,14 +53,23 @@ pub async fn serve() -> Result<()> {
     let store = SeedStore::open(header.clone(), image_dir.join(BLOB_FILE), image_dir.join(TABLE_FILE))?;
     // A restarted service cannot know what the one before it told last.
     let resume = if taker.is_some() { Queue::resume } else { Queue::resume_after_death };
-    if let Some(taker) = taker {
-        taker.take().await.context("failed to take the port over")?;
-    }
+    let since = match taker {
+        Some(taker) => taker.take().await.context("failed to take the port over")?,
+        None => None,
+    };
     let reporter = Reporter::new(resume(state.boot, state.next_event, state.events.clone()));
     let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, FREED).await?;
     // All of it at once: what an earlier process verified is checked again when it is first served.
     let held = store.held();
     swarm.add_image(signed.id(), Arc::new(store), held).await?;
+    if let Some(Since { turned_away, closed }) = since {
+        let now = uptime_ms();
+        let (away, deaf) = (now.saturating_sub(turned_away), now.saturating_sub(closed));
+        reporter.log(format!(
+            "serving as the service of the running system; at the hand-over new requests were turned away for {away} ms, \
+             for {deaf} ms of them nobody listened"
+        ));
+    }
     swarm.add_peers(state.peers.clone()).await?;
     let live = Arc::new(Mutex::new(Live { certificate, peers: state.peers.clone() }));
     let (data, image, counted) = (state.data.clone(), signed.id(), state.counted);

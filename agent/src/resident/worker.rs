@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
 use super::ready::has_systemd;
-use crate::handover::{Giver, MemberState};
+use crate::handover::{Giver, MemberState, Since};
 use crate::life::{Context, Membered};
 use crate::member::Command;
 use crate::paths;
@@ -43,9 +43,11 @@ pub async fn until_relieved(membered: Membered, context: &Arc<Context>) -> Resul
     };
     // Active transfers end, new ones are turned away with the peers told to look elsewhere: nobody's request fails.
     let swarm = &membered.member.swarm;
+    let turned_away = uptime_ms();
     swarm.drain(DRAIN).await.context("failed to end the active transfers")?;
+    let closed = uptime_ms();
     swarm.shutdown().await;
-    given.release().await.context("failed to tell the service that the port is free")
+    given.release(Since { turned_away, closed }).await.context("failed to tell the service that the port is free")
 }
 
 async fn has_systemd_soon() -> bool {
