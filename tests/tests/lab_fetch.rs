@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use wulfpack_head::admin::TicketFor;
-use wulfpack_tests::cluster::{Hosts, IMAGE};
+use wulfpack_tests::cluster::{Hosts, IMAGE, holds};
 use wulfpack_tests::harness::{Fetch, FetchReport, Rate};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -38,6 +38,23 @@ fn check(hosts: &Hosts, fetch: &Fetch, report: &FetchReport) -> Result<()> {
     Ok(())
 }
 
+/// Hosts that fetch, each with more than one part in `parts` of the image.
+fn under_way(name: &str, count: usize, parts: u32) -> Result<(Hosts, Vec<Fetch>)> {
+    let hosts = Hosts::prepare(name, count, Some(mbit(100)))?;
+    let fetches = hosts.fetch_all()?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().all(|node| holds(node, parts)))?;
+    Ok((hosts, fetches))
+}
+
+/// The end of a test: these hosts have the image, and everything is taken down.
+fn end_well<'a>(hosts: Hosts, fetches: impl IntoIterator<Item = &'a Fetch>) -> Result<()> {
+    for fetch in fetches {
+        check(&hosts, fetch, &fetch.report(LONG)?)?;
+    }
+    hosts.succeeded();
+    Ok(())
+}
+
 fn exit(fetch: &Fetch, timeout: Duration) -> Result<Option<i32>> {
     Ok(fetch.process.wait(timeout)?.code())
 }
@@ -54,8 +71,8 @@ fn hosts_fetch_an_image_from_each_other() -> Result<()> {
     let image = reports[0].bytes;
     let from_head: u64 = reports.iter().map(|report| report.from_heads).sum();
     assert!(from_head < image * 13 / 10, "the head sent {from_head} bytes of an image of {image}");
-    hosts.wait_event("is covered", SOON)?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.total > 0 && node.held == node.total))?;
+    hosts.head.wait_event("is covered", SOON)?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().all(|node| node.total > 0 && node.held == node.total))?;
     hosts.succeeded();
     Ok(())
 }
@@ -70,7 +87,7 @@ fn a_ticket_counts_for_the_first_host_that_shows_it() -> Result<()> {
     assert_eq!(exit(&second, SOON)?, Some(REFUSED), "{}", second.process.console().tail(5));
     assert!(!second.file.exists());
     // Whoever of the two is the thief: both are noticed, and neither stays a member.
-    let alarm = hosts.wait_event("second key", SOON)?;
+    let alarm = hosts.head.wait_event("second key", SOON)?;
     assert_eq!(alarm.node.map(|node| node.to_string()).as_deref(), Some("n1"));
     first.process.console().wait_for("no longer takes this host", SOON)?;
     hosts.succeeded();
@@ -120,7 +137,7 @@ fn an_interrupted_fetch_goes_on_with_the_same_ticket() -> Result<()> {
     let hosts = Hosts::prepare("resume", 1, Some(mbit(100)))?;
     let ticket = hosts.ticket(0)?;
     let begun = Fetch::start(&hosts.lab, hosts.port(0)?, &ticket, Duration::ZERO)?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().any(|node| node.held > node.total / 4 && node.held < node.total))?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.held > node.total / 4 && node.held < node.total))?;
     begun.process.kill()?;
     let directory = begun.file.with_file_name(".n1.image.wulfpack");
     assert_eq!(fs::metadata(&directory)?.permissions().mode() & 0o777, 0o700);
@@ -151,40 +168,28 @@ fn a_peer_with_corrupt_bytes_costs_a_run_and_is_named() -> Result<()> {
     let report = other.report(LONG)?;
     check(&hosts, &other, &report)?;
     assert!(report.wasted > 0 && report.from_peers > 0, "{report:?}");
-    hosts.wait_event("arrived corrupt from n1", SOON)?;
+    hosts.head.wait_event("arrived corrupt from n1", SOON)?;
     hosts.succeeded();
     Ok(())
 }
 
 #[test]
 fn a_peer_that_vanishes_takes_nothing_with_it() -> Result<()> {
-    let hosts = Hosts::prepare("vanish", 3, Some(mbit(100)))?;
-    let fetches = hosts.fetch_all()?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 4))?;
+    let (hosts, fetches) = under_way("vanish", 3, 4)?;
     fetches[1].process.kill()?;
-    for index in [0, 2] {
-        check(&hosts, &fetches[index], &fetches[index].report(LONG)?)?;
-    }
-    hosts.succeeded();
-    Ok(())
+    end_well(hosts, [&fetches[0], &fetches[2]])
 }
 
 #[test]
 fn a_head_that_dies_before_all_is_out_strands_nobody() -> Result<()> {
-    let mut hosts = Hosts::prepare("early-death", 3, Some(mbit(100)))?;
-    let fetches = hosts.fetch_all()?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
+    let (mut hosts, fetches) = under_way("early-death", 3, 8)?;
     hosts.head.kill()?;
     // They trade what they have, and say what is missing.
     for fetch in &fetches {
         fetch.process.console().wait_for("nobody reachable holds", SOON)?;
     }
     hosts.head.serve()?;
-    for fetch in &fetches {
-        check(&hosts, fetch, &fetch.report(LONG)?)?;
-    }
-    hosts.succeeded();
-    Ok(())
+    end_well(hosts, &fetches)
 }
 
 #[test]
@@ -195,21 +200,16 @@ fn once_covered_the_image_needs_no_head() -> Result<()> {
     for fetch in &fetches {
         fetch.report(LONG)?;
     }
-    hosts.wait_event("is covered", SOON)?;
+    hosts.head.wait_event("is covered", SOON)?;
     fetches.push(hosts.fetch(2, SEED)?);
-    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > 0))?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > 0))?;
     hosts.head.kill()?;
-    let last = &fetches[2];
-    check(&hosts, last, &last.report(LONG)?)?;
-    hosts.succeeded();
-    Ok(())
+    end_well(hosts, &fetches[2..])
 }
 
 #[test]
 fn a_lost_link_is_waited_for() -> Result<()> {
-    let hosts = Hosts::prepare("link", 2, Some(mbit(100)))?;
-    let fetches = hosts.fetch_all()?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().all(|node| node.held > node.total / 8))?;
+    let (hosts, fetches) = under_way("link", 2, 8)?;
     hosts.lab.set_cable(hosts.port(0)?, false)?;
     check(&hosts, &fetches[1], &fetches[1].report(LONG)?)?;
     fetches[0].process.console().wait_for("nobody reachable holds", SOON)?;

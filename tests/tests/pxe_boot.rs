@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use wulfpack_tests::cluster::{Cluster, ClusterSetup};
+use wulfpack_tests::cluster::{Cluster, ClusterSetup, is_ready};
 use wulfpack_tests::harness::{Firmware, Flavour, MachineSpec, Nic};
 
 const BOOT: Duration = Duration::from_secs(400);
@@ -148,7 +148,7 @@ fn reboot_typed_inside_brings_the_same_node_back() -> Result<()> {
         let started = cluster.head.status(0)?.nodes[0].started;
         // The connection ends with the system.
         drop(cluster.login(0, "systemctl reboot"));
-        cluster.wait_for(BOOT, |nodes| nodes[0].started != started && wulfpack_tests::cluster::is_ready(&nodes[0]))?;
+        cluster.head.wait_for(BOOT, |nodes| nodes[0].started != started && is_ready(&nodes[0]))?;
         assert_ne!(cluster.login(0, boot_id)?, first);
         assert_eq!(cluster.login(0, facts)?, before);
         Ok(())

@@ -14,7 +14,7 @@ const OUTAGE: Duration = Duration::from_secs(120);
 fn fifty_hosts_outlast_their_head_and_their_switch() -> Result<()> {
     let mut hosts = Hosts::prepare("outage", HOSTS, None)?;
     let fetches = hosts.fetch_all()?;
-    hosts.wait_for(LONG, |nodes| nodes.iter().all(|node| node.total > 0))?;
+    hosts.head.wait_for(LONG, |nodes| nodes.iter().all(|node| node.total > 0))?;
     hosts.head.kill()?;
     for port in &hosts.ports {
         hosts.lab.set_cable(port, false)?;

@@ -3,16 +3,14 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 use anyhow::Result;
 
 use super::archive::{Archive, overlay};
-use crate::harness::{KeyPair, Lab, Port, Process, require};
+use crate::harness::{KeyPair, Lab, Port, Process, dnsmasq, require};
 
 /// iPXE as an EFI program for firmware that is not iPXE itself (Debian's package ipxe).
 const IPXE_EFI: &str = "/usr/lib/ipxe/snponly.efi";
-const START: Duration = Duration::from_secs(20);
 
 /// Both servers, running in the head's namespace. Dropping it ends them.
 #[derive(Debug)]
@@ -47,12 +45,7 @@ impl Server {
         command.arg("-c").arg(&config).arg("-p").arg(&dir);
         let nginx = Process::start("nginx", command, &lab.logs().join("nginx.log"))?;
 
-        let config = dir.join("dnsmasq.conf");
-        fs::write(&config, dnsmasq(&dir.to_string_lossy(), &url, nodes))?;
-        let mut command = head.namespace.command("dnsmasq");
-        command.arg("--keep-in-foreground").arg(format!("--conf-file={}", config.display()));
-        let dnsmasq = Process::start("dnsmasq", command, &lab.logs().join("dnsmasq.log"))?;
-        dnsmasq.console().wait_for("DHCP, static leases only", START)?;
+        let dnsmasq = dnsmasq(lab, head, &boots(&tftp.to_string_lossy(), &url, nodes))?;
         Ok(Self { dnsmasq, nginx })
     }
 }
@@ -78,10 +71,10 @@ fn nginx(dir: &str, site: &str, head: &Port) -> String {
     )
 }
 
-fn dnsmasq(dir: &str, url: &str, nodes: &[Port]) -> String {
+/// What dnsmasq has to say to these machines.
+fn boots(tftp: &str, url: &str, nodes: &[Port]) -> String {
     let mut text = format!(
-        "port=0\nuser=root\ninterface=eth0\nbind-interfaces\nlog-facility=-\nlog-dhcp\ndhcp-leasefile={dir}/leases\n\
-         dhcp-range=10.42.0.0,static,255.255.0.0\nenable-tftp\ntftp-root={dir}/tftp\n\
+        "dhcp-range=10.42.0.0,static,255.255.0.0\nenable-tftp\ntftp-root={tftp}\n\
          dhcp-userclass=set:ipxe,iPXE\ndhcp-boot=tag:ipxe,{url}/boot.ipxe\ndhcp-boot=tag:!ipxe,snponly.efi\n"
     );
     for node in nodes {

@@ -1,11 +1,10 @@
 //! A head, and hosts that run already: members of the swarm without a network boot.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use wulfpack_head::admin::TicketFor;
-use wulfpack_head::fleet::{EventRecord, NodeStatus};
 use wulfpack_head::image::Library;
 
 use super::IMAGE;
@@ -64,41 +63,6 @@ impl Hosts {
     /// The image as this head built it.
     pub fn blob_of(head: &Head) -> Result<PathBuf> {
         Ok(Library::open(head.paths().images())?.active(&IMAGE.parse()?)?.blob())
-    }
-
-    /// Waits until the head's view of all nodes is as `done` wants it.
-    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[NodeStatus]) -> bool) -> Result<()> {
-        let deadline = Instant::now() + timeout;
-        let mut version = 0;
-        loop {
-            let status = self.head.status(version)?;
-            version = status.version;
-            if done(&status.nodes) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                let held: Vec<_> =
-                    status.nodes.iter().map(|node| format!("{} {} of {}", node.name, node.held, node.total)).collect();
-                bail!("not there after {} s: {}", timeout.as_secs(), held.join(", "));
-            }
-        }
-    }
-
-    /// Waits until the head recorded an event that contains `text`.
-    pub fn wait_event(&self, text: &str, timeout: Duration) -> Result<EventRecord> {
-        let deadline = Instant::now() + timeout;
-        let mut version = 0;
-        loop {
-            let events = self.head.events()?;
-            if let Some(found) = events.iter().find(|event| event.text.contains(text)) {
-                return Ok(found.clone());
-            }
-            if Instant::now() > deadline {
-                let all: Vec<_> = events.iter().map(|event| event.text.as_str()).collect();
-                bail!("no event says {text:?} after {} s; there are: {}", timeout.as_secs(), all.join("; "));
-            }
-            version = self.head.status(version)?.version;
-        }
     }
 
     /// Takes everything down; the logs are of no interest.

@@ -1,13 +1,13 @@
 //! From nothing to a head that serves an image to registered machines.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use wulfpack_head::config::Config;
-use wulfpack_head::fleet::{BootState, NodeStatus};
+use wulfpack_head::fleet::NodeStatus;
 
-use super::ImageSizes;
+use super::{ImageSizes, is_ready};
 use crate::harness::{
     Flavour, Head, KeyPair, Lab, Login, Machine, MachineSpec, Port, Rate, debian_tar, login_command, machine_ports,
 };
@@ -35,6 +35,13 @@ pub struct ClusterSetup {
 impl Default for ClusterSetup {
     fn default() -> Self {
         Self { name: "cluster", nodes: 1, rate: None, flavour: Flavour::Cloud, profile: &[], configure: |_| () }
+    }
+}
+
+impl ClusterSetup {
+    /// Machines whose links are slow enough that something can happen half-way.
+    pub fn slow(name: &'static str, nodes: usize) -> Self {
+        Self { name, nodes, rate: Some(Rate(50_000_000)), ..Self::default() }
     }
 }
 
@@ -81,26 +88,9 @@ impl Cluster {
         Machine::power_on(&self.lab, port, spec)
     }
 
-    /// Looks at all nodes, each time something changed, until `done` says so.
-    pub fn wait_for(&self, timeout: Duration, mut done: impl FnMut(&[NodeStatus]) -> bool) -> Result<Vec<NodeStatus>> {
-        let deadline = Instant::now() + timeout;
-        let mut version = 0;
-        loop {
-            let status = self.head.status(version)?;
-            version = status.version;
-            if done(&status.nodes) {
-                return Ok(status.nodes);
-            }
-            if Instant::now() > deadline {
-                let nodes: Vec<_> = status.nodes.iter().map(describe).collect();
-                bail!("not there after {} s: {}", timeout.as_secs(), nodes.join("; "));
-            }
-        }
-    }
-
     /// Waits until `count` nodes are ready.
     pub fn wait_ready(&self, count: usize, timeout: Duration) -> Result<Vec<NodeStatus>> {
-        self.wait_for(timeout, |nodes| nodes.iter().filter(|node| is_ready(node)).count() >= count)
+        self.head.wait_for(timeout, |nodes| nodes.iter().filter(|node| is_ready(node)).count() >= count)
     }
 
     /// Runs a shell command as root on node `index`.
@@ -124,14 +114,4 @@ impl Cluster {
         drop((head, nodes));
         lab.succeeded();
     }
-}
-
-/// Whether a node's last boot ended well.
-pub fn is_ready(node: &NodeStatus) -> bool {
-    matches!(node.state, Some(BootState::Ready | BootState::Degraded))
-}
-
-fn describe(node: &NodeStatus) -> String {
-    let phase = node.phase.map_or_else(|| "no boot".into(), |phase| phase.to_string());
-    format!("{}: {phase} {}", node.name, node.message.as_deref().unwrap_or_default())
 }

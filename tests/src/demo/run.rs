@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Result<(Report, Cluster, Vec<Machine>)> {
     }
     let mut live = Live::new(cluster.nodes.iter().map(|port| port.name.clone()));
     let patience = Duration::from_secs(300 + 90 * options.nodes as u64);
-    let ended = cluster.wait_for(patience, |nodes| {
+    let ended = cluster.head.wait_for(patience, |nodes| {
         live.show(nodes);
         nodes.iter().filter(|node| is_ready(node)).count() == options.nodes
     });

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 use wulfpack_head::admin::{AdminClient, Status, TicketAnswer, TicketFor, TicketRequest};
 use wulfpack_head::config::{Config, InterfaceConfig, Paths};
@@ -22,6 +23,8 @@ use super::tool::run;
 
 /// How long `wulf serve` may take until it says that it is ready.
 const START: Duration = Duration::from_secs(60);
+/// How long it may take to end.
+const STOP: Duration = Duration::from_secs(30);
 /// How long a ticket is good for.
 const TICKET_LIFE_S: u64 = 15 * 60;
 
@@ -187,6 +190,13 @@ impl Head {
                 bail!("wulf serve did not get ready: {}", service.console().tail(15));
             }
         }
+    }
+
+    /// SIGTERM, as a package upgrade or an administrator would: it says goodbye and ends well.
+    pub fn stop(&mut self) -> Result<()> {
+        let service = self.service.take().context("the head does not serve")?;
+        service.signal(Signal::SIGTERM);
+        service.wait_success(STOP)
     }
 
     /// SIGKILL: no goodbye to anybody.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
+use serde_json::json;
 
 use super::lab::{Lab, Port};
 use super::process::{Console, Process};
@@ -72,6 +73,13 @@ pub struct Machine {
     pub powered_on: Instant,
 }
 
+impl MachineSpec {
+    /// Small, so that several fit beside each other.
+    pub fn small() -> Self {
+        Self { memory_mib: 1024, ..Self::default() }
+    }
+}
+
 impl Machine {
     /// Switches a machine on at this port.
     pub fn power_on(lab: &Lab, port: &Port, spec: &MachineSpec) -> Result<Self> {
@@ -117,7 +125,13 @@ impl Machine {
 
     /// Presses reset.
     pub fn reset(&self) -> Result<()> {
-        qmp::execute(&self.qmp, "system_reset")
+        qmp::execute(&self.qmp, "system_reset", json!({}))
+    }
+
+    /// Presses these keys of its keyboard together; their names are QEMU's, such as `alt`, `sysrq`, `i`.
+    pub fn press(&self, keys: &[&str]) -> Result<()> {
+        let keys: Vec<_> = keys.iter().map(|key| json!({ "type": "qcode", "data": key })).collect();
+        qmp::execute(&self.qmp, "send-key", json!({ "keys": keys }))
     }
 
     /// Whether it is still on: a guest that powers itself off ends it.
