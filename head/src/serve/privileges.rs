@@ -1,6 +1,8 @@
 //! From root to the service's own user, before the first thread is started and before the first byte from the network is read.
 
 use std::ffi::CString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -37,7 +39,9 @@ pub(super) fn become_user(name: &str, paths: &Paths) -> anyhow::Result<()> {
         return Ok(());
     }
     for own in [&paths.run, &paths.packed_agents()] {
-        chown(own.as_path(), Some(user.uid), Some(user.gid))
+        // In this order: the right to change what belongs to others is not among those that the unit leaves to root.
+        fs::set_permissions(own, Permissions::from_mode(0o750))
+            .and_then(|()| Ok(chown(own.as_path(), Some(user.uid), Some(user.gid))?))
             .with_context(|| format!("cannot give {} to {name}", own.display()))?;
     }
     change_user(&user)?;
