@@ -1,7 +1,7 @@
 //! A head: the real `wulf`, with directories of its own, in the head's namespace.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ use wulfpack_head::fleet::{BootReport, EventRecord};
 
 use super::kept::Kept;
 use super::lab::{Lab, Port};
-use super::paths::{agent_binary, head_binary, repo_dir};
+use super::paths::{agent_binary, head_binary};
 use super::process::{Console, Process};
 use super::ssh::KeyPair;
 use super::tool::run;
@@ -25,6 +25,8 @@ use super::tool::run;
 const START: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const STOP: Duration = Duration::from_secs(30);
+/// The user that the head becomes: one that every system has.
+pub const HEAD_USER: &str = "nobody";
 /// How long a ticket is good for.
 const TICKET_LIFE_S: u64 = 15 * 60;
 
@@ -66,14 +68,14 @@ impl Head {
         let root = lab.work().join("head");
         let mut paths = Paths::below(&root);
         paths.run = lab.sockets().join("head");
-        paths.data = repo_dir().join("head/assets");
         paths.ipxe = Paths::default().ipxe;
         let agent = paths.agent_binary("x86_64");
         for path in [&paths.etc, &paths.run, agent.parent().unwrap_or(&root)] {
             fs::create_dir_all(path).with_context(|| format!("create {}", path.display()))?;
         }
-        symlink(agent_binary()?, &agent)?;
-        let mut config = Config { paths, user: "wulfpack-lab".into(), ..Config::default() };
+        // Not a link: the head gives up root, and the clone may be out of its reach then.
+        fs::copy(agent_binary()?, &agent).with_context(|| format!("install {}", agent.display()))?;
+        let mut config = Config { paths, user: HEAD_USER.into(), ..Config::default() };
         config.interfaces.insert("eth0".into(), Some(InterfaceConfig::default()));
         change(&mut config);
         let file = config.paths.etc.join("wulfpack.yaml");
@@ -173,6 +175,8 @@ impl Head {
         let path = self.sockets.join("notify");
         drop(fs::remove_file(&path));
         let notify = UnixDatagram::bind(&path).with_context(|| format!("bind {}", path.display()))?;
+        // As systemd's own: every user of the system may write to it.
+        fs::set_permissions(&path, Permissions::from_mode(0o777))?;
         let mut command = self.command();
         command.arg("serve").env("NOTIFY_SOCKET", &path).env("WULFPACK_LOG", "info,wulfpack_head=debug");
         let service = Process::start("wulf serve", command, &self.logs.join("head.log"))?;

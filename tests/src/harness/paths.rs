@@ -1,11 +1,16 @@
 //! Where the clone, its caches and the built binaries are.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use nix::unistd::geteuid;
 
 /// Target of the agent that goes into initramfs: linked static, whatever the host's default is.
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The cache of a clone that only its owner can enter.
+const SHARED_CACHE: &str = "/var/cache/wulfpack-lab";
 
 /// The root of the clone.
 pub fn repo_dir() -> &'static Path {
@@ -13,11 +18,27 @@ pub fn repo_dir() -> &'static Path {
     Path::new(MEMBER).parent().unwrap_or(Path::new(MEMBER))
 }
 
-/// Where downloads and built images are kept between runs: `$WULFPACK_CACHE`, or `.cache` in the clone.
+/// Where downloads and built images are kept between runs: `$WULFPACK_CACHE`, else `.cache` in the clone, else, where only
+/// its owner can enter the clone, a directory of the system's: a head under test gives up root and has to reach its files.
 pub fn cache_dir() -> Result<PathBuf> {
-    let path = std::env::var_os("WULFPACK_CACHE").map_or_else(|| repo_dir().join(".cache"), PathBuf::from);
+    let path = match std::env::var_os("WULFPACK_CACHE") {
+        Some(path) => path.into(),
+        None if everybody_enters(repo_dir())? || !geteuid().is_root() => repo_dir().join(".cache"),
+        None => SHARED_CACHE.into(),
+    };
     std::fs::create_dir_all(&path).with_context(|| format!("create the cache {}", path.display()))?;
     Ok(path)
+}
+
+/// Whether every user can come to `dir`.
+fn everybody_enters(dir: &Path) -> Result<bool> {
+    for above in dir.ancestors() {
+        let data = std::fs::metadata(above).with_context(|| format!("look at {}", above.display()))?;
+        if data.mode() & 0o001 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn target_dir() -> PathBuf {
