@@ -1,7 +1,8 @@
 //! The swarm on real sockets over loopback: head, nodes, and those who do not play by the rules.
 
-use crate::common::{Cluster, Gate, Liar, until};
+use crate::common::{Cluster, Gate, Liar, Member, until};
 use wulfpack_shared::image::Run;
+use wulfpack_shared::net::endpoint::DataEndpoint;
 use wulfpack_shared::net::store::StoreError;
 use wulfpack_shared::net::swarm::SwarmEvent;
 use wulfpack_shared::wire::{self, ChunkAsk, ChunkReply, PeerFrame, VERSION, Want};
@@ -120,16 +121,17 @@ async fn a_full_disk_is_told_and_does_not_end_the_swarm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_gets_nothing() {
+async fn a_stranger_gets_nothing_and_is_told_why() {
     let cluster = Cluster::new(1 << 20);
     let head = cluster.head(1).await;
-    let stranger = Cluster::foreign(1 << 20).endpoint(2);
-    let connection = stranger.dial(head.addr(), head.key()).await;
-    // The stranger trusts its own cluster only, and so refuses the head first; the head never counts it as a peer.
-    let error = connection.unwrap_err().to_string();
+    let stranger = cluster.outsider(&Cluster::foreign(1 << 20), 2);
+    let error = ask(&cluster, &head, &stranger).await.unwrap_err();
     assert!(error.contains("not a key of this cluster"), "{error}");
     assert_eq!(head.swarm.connected().await.unwrap(), []);
     assert_eq!(head.swarm.summary(&cluster.version()).served, 0);
+    // With a certificate of this cluster the same words get units.
+    let member = cluster.outsider(&cluster, 2);
+    assert_eq!(ask(&cluster, &head, &member).await.unwrap(), framed(&ChunkReply::Units(Run::one(0))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,18 +172,32 @@ async fn an_anonymous_member_gets_its_image_and_no_other() {
     good.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
     for (image, reply) in [("debian", ChunkReply::Units(Run::one(0))), ("other", ChunkReply::Refused)] {
         let asker = cluster.anonymous_endpoint(3, image);
-        let connection = asker.dial(head.addr(), head.key()).await.unwrap();
-        let (mut frames, mut heard) = connection.open_bi().await.unwrap();
-        frames.write_all(&framed(&PeerFrame::Hello { version: VERSION, images: vec![] })).await.unwrap();
-        heard.read_exact(&mut [0; 4]).await.unwrap();
-        let (mut ask, mut answer) = connection.open_bi().await.unwrap();
-        let wanted = ChunkAsk { image: cluster.version(), want: Want::Rarest { max_bytes: 1, starved: false } };
-        ask.write_all(&framed(&wanted)).await.unwrap();
-        let expected = framed(&reply);
-        let mut said = vec![0; expected.len()];
-        answer.read_exact(&mut said).await.unwrap();
-        assert_eq!(said, expected, "a member for {image}");
+        let said = ask(&cluster, &head, &asker).await.unwrap();
+        assert_eq!(said, framed(&reply), "a member for {image}");
         asker.close("done").await;
+    }
+}
+
+/// Says hello to the head and asks for a unit; its whole first answer, or why there is none.
+async fn ask(cluster: &Cluster, head: &Member, asker: &DataEndpoint) -> Result<Vec<u8>, String> {
+    let connection = asker.dial(head.addr(), head.key()).await.map_err(|error| error.to_string())?;
+    let talk = async {
+        let (mut frames, mut heard) = connection.open_bi().await.ok()?;
+        frames.write_all(&framed(&PeerFrame::Hello { version: VERSION, images: vec![] })).await.ok()?;
+        heard.read_exact(&mut [0; 4]).await.ok()?;
+        let (mut ask, mut answer) = connection.open_bi().await.ok()?;
+        let wanted = ChunkAsk { image: cluster.version(), want: Want::Rarest { max_bytes: 1, starved: false } };
+        ask.write_all(&framed(&wanted)).await.ok()?;
+        let mut said = vec![0; 4];
+        answer.read_exact(&mut said).await.ok()?;
+        let len = u32::from_le_bytes([said[0], said[1], said[2], said[3]]);
+        said.resize(4 + len as usize, 0);
+        answer.read_exact(&mut said[4..]).await.ok()?;
+        Some(said)
+    };
+    match talk.await {
+        Some(said) => Ok(said),
+        None => Err(connection.closed().await.to_string()),
     }
 }
 

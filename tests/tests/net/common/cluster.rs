@@ -148,6 +148,15 @@ impl Cluster {
         file.write_all_at(&[byte], at).unwrap();
     }
 
+    /// The same with a certificate of the cluster `home`. It believes both clusters: it is this one's members that must refuse.
+    pub(crate) fn outsider(&self, home: &Self, n: u8) -> DataEndpoint {
+        let secret = SecretKey::from_seed([100 + n; 32]);
+        let certificate = home.certificate(secret.public(), &format!("n{n}"), Role::Node);
+        let trust = Trust::new(vec![home.public(), self.public()], ClusterClock::at(NOW));
+        let identity = Identity::new(secret, &certificate, trust).unwrap();
+        DataEndpoint::start(vec![socket()], identity, Tuning::default(), 16).unwrap()
+    }
+
     fn seed_store(&self) -> SeedStore {
         let dir = self.dir.path();
         SeedStore::open(self.header.clone(), dir.join("seed.blob"), dir.join("seed.table")).unwrap()
