@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -39,6 +39,10 @@ pub(super) fn become_user(name: &str, paths: &Paths) -> anyhow::Result<()> {
         return Ok(());
     }
     for own in [&paths.run, &paths.packed_agents()] {
+        let owner = fs::metadata(own).with_context(|| format!("cannot read {}", own.display()))?.uid();
+        if owner == user.uid.as_raw() {
+            continue;
+        }
         // In this order: the right to change what belongs to others is not among those that the unit leaves to root.
         fs::set_permissions(own, Permissions::from_mode(0o750))
             .and_then(|()| Ok(chown(own.as_path(), Some(user.uid), Some(user.gid))?))
