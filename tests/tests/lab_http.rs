@@ -136,7 +136,7 @@ fn only_who_was_given_the_address_gets_the_token_and_others_are_recorded() -> Re
     assert_eq!(status, 403, "{}", String::from_utf8_lossy(&reason));
     assert!(!reason.windows(secret.len()).any(|window| window == secret));
     let says = format!("{} asked for the join token of n1", other.address());
-    let told = hosts.wait_event(&says, SOON)?;
+    let told = hosts.head.wait_event(&says, SOON)?;
     assert_eq!(told.node.map(|node| node.to_string()).as_deref(), Some("n1"));
     hosts.head.log()?.wait_for(&format!("remote={}", other.address()), SOON)?;
     // Whoever asks again and again must not fill the list of events.
@@ -145,7 +145,7 @@ fn only_who_was_given_the_address_gets_the_token_and_others_are_recorded() -> Re
     }
     let theirs: Mac = other.mac().parse()?;
     assert_eq!(get(other, &format!("/boot/{}/token", theirs.dashed()))?.0, 403);
-    hosts.wait_event("asked for the join token of n2", SOON)?;
+    hosts.head.wait_event("asked for the join token of n2", SOON)?;
     let events = hosts.head.events()?;
     assert_eq!(events.iter().filter(|event| event.text.contains(&says)).count(), 1, "{events:?}");
     // A boot script is no secret; the token is not in it.

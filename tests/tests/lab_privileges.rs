@@ -130,7 +130,7 @@ fn root_builds_images_and_changes_registry_and_keys_while_the_head_serves_as_its
     assert_eq!(inside, rights(&tree.join("etc/content"))?);
 
     head.wulf(&["node", "add", "n9", "--yes", "--image", "tiny"])?;
-    hosts.wait_for(SOON, |nodes| nodes.iter().any(|node| node.name.as_str() == "n9"))?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.name.as_str() == "n9"))?;
     assert_eq!(rights(&paths.nodes_file())?.2, 0o640);
     head.wulf(&["key", "rotate", "--yes"])?;
     assert_eq!(rights(&paths.cluster_key())?, (0, 0, 0o600));
