@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 use wulfpack_shared::id::{Hash, Mac, NodeName, VersionId};
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
-use wulfpack_shared::wire::{OnFail, Phase, RootMode, SeedPolicy};
+use wulfpack_shared::wire::Phase;
 
 use super::*;
 use crate::boot::{HeadSettings, InitramfsFormat};
@@ -109,25 +109,10 @@ fn node(name: &str, mac: Mac, image: Option<&str>) -> Node {
         ..Interface::default()
     };
     Node {
-        name: name.parse().unwrap(),
-        comment: None,
-        cluster: None,
-        profiles: vec![],
         image: image.map(|name| ImageRef { name: name.parse().unwrap(), version: None }),
-        kernel_version: None,
-        kernel_args: vec![],
-        init: "/sbin/init".into(),
-        root: RootMode::default(),
-        root_percent: 25,
-        on_fail: OnFail::default(),
-        seed: SeedPolicy::default(),
-        rack: None,
-        system_overlays: vec![],
-        runtime_overlays: vec![],
         interfaces: vec![interface],
         primary: Some(0),
-        tags: Default::default(),
-        resources: Default::default(),
+        ..Node::named(name.parse().unwrap())
     }
 }
 

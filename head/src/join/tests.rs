@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
-
 use wulfpack_shared::id::{Mac, PublicKey};
 use wulfpack_shared::identity::{Role, TokenBody, TokenError, TokenSubject};
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::{JoinPurpose, OnFail, RefusalReason, RootMode, SeedPolicy};
+use wulfpack_shared::wire::{JoinPurpose, RefusalReason};
 
 use super::machine::{Decision, Facts, RENEWAL_GRACE, RenewFacts, decide, membership, renew};
 use crate::fleet::Severity;
@@ -15,25 +13,11 @@ const OTHER: PublicKey = PublicKey([2; 32]);
 
 pub(super) fn node(name: &str, image: Option<&str>) -> Node {
     Node {
-        name: name.parse().unwrap(),
-        comment: None,
-        cluster: None,
-        profiles: vec![],
         image: image.map(|image| ImageRef { name: image.parse().unwrap(), version: None }),
-        kernel_version: None,
-        kernel_args: vec![],
-        init: "/sbin/init".into(),
-        root: RootMode::Overlay,
-        root_percent: 25,
-        on_fail: OnFail::Retry,
-        seed: SeedPolicy::default(),
         rack: Some("r1".parse().unwrap()),
-        system_overlays: vec![],
-        runtime_overlays: vec![],
         interfaces: vec![Interface { net: "default".into(), mac: Some(MAC), ..Interface::default() }],
         primary: Some(0),
-        tags: BTreeMap::new(),
-        resources: BTreeMap::new(),
+        ..Node::named(name.parse().unwrap())
     }
 }
 

@@ -191,6 +191,8 @@ section! {
         seed: Option<Text> = "seed",
         /// Rack.
         rack: Option<Text> = "rack",
+        /// Groups for `@group` in nodesets; `~name` takes one out.
+        groups: List = "groups",
         /// Interfaces by network name.
         network_devices: Map<NetDev> = "network devices",
         /// Name of the network that carries the node's main address.

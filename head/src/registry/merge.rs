@@ -141,7 +141,9 @@ pub(super) fn merge_node(file: &NodesFile, node: &Entry) -> (Entry, Vec<String>)
     merged.comment = None;
     merged.profiles = List::default();
     merged.merge(node);
-    for list in [&mut merged.system_overlays, &mut merged.runtime_overlays, &mut merged.kernel.args] {
+    let lists =
+        [&mut merged.system_overlays, &mut merged.runtime_overlays, &mut merged.kernel.args, &mut merged.groups];
+    for list in lists {
         *list = List(without_negated(std::mem::take(&mut list.0), Text::as_str));
     }
     (merged, profiles)

@@ -3,12 +3,15 @@
 //! * `file`, `scalar`: the form of the file, with Warewulf's field names.
 //! * `merge`: profiles and negations, Warewulf's rules.
 //! * `reader`, `resolve`: texts to types, checks, the snapshot. `problem`: what a person is told.
+//! * `hardware`, `disks`: management controllers, disks and file systems.
 //! * `resolved`: the only form that boot services, overlays and join see.
 //! * `io`: loading, locking, writing. `watch`: new snapshots when the file changes.
 //! * `diff`: what a change changes.
 
 mod diff;
+mod disks;
 mod file;
+mod hardware;
 mod io;
 mod merge;
 mod problem;
@@ -20,6 +23,7 @@ mod watch;
 
 pub use diff::{Change, diff, flatten};
 pub use file::{Disk, Entry, FileSystem, Ipmi, Kernel, Map, NetDev, NodesFile, Partition};
+pub use hardware::{Controller, DiskFileSystem, DiskLayout, DiskPartition, Secret};
 pub use io::{Editor, INITIAL_YAML, Registry};
 pub use problem::{Problem, Problems, RegistryError};
 pub use resolve::Defaults;

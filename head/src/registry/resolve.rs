@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use wulfpack_shared::id::{Mac, NodeName, ProfileName};
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
+use super::disks::{controller, disks, filesystems};
 use super::file::{Entry, NetDev, NodesFile};
 use super::merge::{Field as _, merge_node};
 use super::problem::{Problem, Problems};
@@ -173,6 +174,13 @@ fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String
         rack: reader.parse("rack", entry.rack.as_ref()),
         system_overlays: reader.parse_list("system overlay", &entry.system_overlays),
         runtime_overlays: reader.parse_list("runtime overlay", &entry.runtime_overlays),
+        groups: groups(reader, &entry.groups),
+        ipxe: reader.parse::<ProfileName>("ipxe template", entry.ipxe.as_ref()).map(|name| name.to_string()),
+        discoverable: reader.boolean("discoverable", entry.discoverable.as_ref()).unwrap_or(false),
+        asset_key: reader.text("asset key", entry.asset_key.as_ref()),
+        ipmi: reader.within("ipmi", |reader| controller(reader, &entry.ipmi)),
+        disks: disks(reader, entry),
+        filesystems: filesystems(reader, entry),
         primary: primary(reader, entry.primary_network.as_ref(), &interfaces),
         interfaces,
         tags: tags(&entry.tags),
@@ -180,8 +188,19 @@ fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String
     }
 }
 
-fn tags(tags: &super::file::Map<Text>) -> BTreeMap<String, String> {
+pub(super) fn tags(tags: &super::file::Map<Text>) -> BTreeMap<String, String> {
     tags.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+}
+
+/// Each once: a node may have one from several profiles.
+fn groups(reader: &mut Reader, list: &List) -> Vec<String> {
+    let mut groups: Vec<String> = vec![];
+    for name in reader.parse_list::<ProfileName>("groups", list) {
+        if !groups.contains(&name.to_string()) {
+            groups.push(name.to_string());
+        }
+    }
+    groups
 }
 
 fn init(reader: &mut Reader, text: Option<&Text>) -> String {

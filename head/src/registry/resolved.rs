@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, ParseIdError, RackName, VersionId};
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
+use super::hardware::{Controller, DiskFileSystem, DiskLayout};
 use crate::config::Seed;
 
 /// An image, or one version of it: `name` or `name@id`.
@@ -115,6 +116,20 @@ pub struct Node {
     pub system_overlays: Vec<OverlayName>,
     /// Runtime overlays in order.
     pub runtime_overlays: Vec<OverlayName>,
+    /// Groups, for `@group` in nodesets; its own and those of its profiles.
+    pub groups: Vec<String>,
+    /// Boot script template: `default`, `localdisk`, `discover` or `shell`; `None` means `default`.
+    pub ipxe: Option<String>,
+    /// Whether an unknown machine may become this node.
+    pub discoverable: bool,
+    /// Asset tag that the machine's chassis has to show.
+    pub asset_key: Option<String>,
+    /// Its management controller.
+    pub ipmi: Controller,
+    /// Disks by device, for overlays that partition them.
+    pub disks: BTreeMap<String, DiskLayout>,
+    /// File systems by device, for overlays that make and mount them.
+    pub filesystems: BTreeMap<String, DiskFileSystem>,
     /// All interfaces, by net name.
     pub interfaces: Vec<Interface>,
     /// Index of the primary interface in `interfaces`.
@@ -126,6 +141,38 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node of which the registry says no more than its name.
+    pub fn named(name: NodeName) -> Self {
+        Self {
+            name,
+            comment: None,
+            cluster: None,
+            profiles: vec![],
+            image: None,
+            kernel_version: None,
+            kernel_args: vec![],
+            init: "/sbin/init".into(),
+            root: RootMode::default(),
+            root_percent: 25,
+            on_fail: OnFail::default(),
+            seed: SeedPolicy::default(),
+            rack: None,
+            system_overlays: vec![],
+            runtime_overlays: vec![],
+            groups: vec![],
+            ipxe: None,
+            discoverable: false,
+            asset_key: None,
+            ipmi: Controller::default(),
+            disks: BTreeMap::new(),
+            filesystems: BTreeMap::new(),
+            interfaces: vec![],
+            primary: None,
+            tags: BTreeMap::new(),
+            resources: BTreeMap::new(),
+        }
+    }
+
     /// The interface that carries the node's main address.
     pub fn primary(&self) -> Option<&Interface> {
         self.interfaces.get(self.primary?)

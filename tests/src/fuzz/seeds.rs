@@ -1,6 +1,5 @@
 //! Well-formed inputs of each kind: what the search starts from.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
@@ -12,8 +11,8 @@ use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
 use wulfpack_shared::image::{Compression, Header, HeaderError, KernelEntry, Part, Run, SignedHeader};
 use wulfpack_shared::wire::{
-    ChunkAsk, ControlRequest, DataAddrs, OnFail, PeerFrame, Phase, ReportBatch, ReportEvent, ReportKind, RootMode,
-    SeedPolicy, TrackRequest, Want, encode,
+    ChunkAsk, ControlRequest, DataAddrs, PeerFrame, Phase, ReportBatch, ReportEvent, ReportKind, TrackRequest, Want,
+    encode,
 };
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -27,27 +26,7 @@ pub(super) fn node() -> Option<Node> {
         prefix: Some(24),
         ..Interface::default()
     };
-    Some(Node {
-        name: "seed".parse().ok()?,
-        comment: None,
-        cluster: None,
-        profiles: vec![],
-        image: None,
-        kernel_version: None,
-        kernel_args: vec![],
-        init: "/sbin/init".into(),
-        root: RootMode::default(),
-        root_percent: 25,
-        on_fail: OnFail::default(),
-        seed: SeedPolicy::default(),
-        rack: None,
-        system_overlays: vec![],
-        runtime_overlays: vec![],
-        interfaces: vec![interface],
-        primary: Some(0),
-        tags: BTreeMap::new(),
-        resources: BTreeMap::new(),
-    })
+    Some(Node { interfaces: vec![interface], primary: Some(0), ..Node::named("seed".parse().ok()?) })
 }
 
 /// The cluster of the manifest seeds.

@@ -4,7 +4,6 @@ use wulfpack_shared::id::{Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::HeadAddr;
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
 use super::*;
 use crate::registry::{Interface, Node};
@@ -23,25 +22,11 @@ fn node(kernel_version: Option<&str>, kernel_args: &[&str]) -> Node {
         ..Interface::default()
     };
     Node {
-        name: "n1".parse().unwrap(),
-        comment: None,
-        cluster: None,
-        profiles: vec![],
-        image: None,
         kernel_version: kernel_version.map(Into::into),
         kernel_args: kernel_args.iter().map(ToString::to_string).collect(),
-        init: "/sbin/init".into(),
-        root: RootMode::default(),
-        root_percent: 25,
-        on_fail: OnFail::Retry,
-        seed: SeedPolicy::default(),
-        rack: None,
-        system_overlays: vec![],
-        runtime_overlays: vec![],
         interfaces: vec![interface],
         primary: Some(0),
-        tags: Default::default(),
-        resources: Default::default(),
+        ..Node::named("n1".parse().unwrap())
     }
 }
 

@@ -12,7 +12,6 @@ use dhcproto::v4::{Architecture, DhcpOption, Flags, Message, MessageType, Option
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
-use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
 use super::{Input, Link, Machine, Nbps, Output, Settings, State};
 use crate::fleet::BootEvent;
@@ -34,27 +33,7 @@ fn node(name: &str, mac: Mac, ip: Ipv4Addr) -> Node {
         mtu: Some(9000),
         ..Interface::default()
     };
-    Node {
-        name: name.parse().unwrap(),
-        comment: None,
-        cluster: None,
-        profiles: vec![],
-        image: None,
-        kernel_version: None,
-        kernel_args: vec![],
-        init: "/sbin/init".into(),
-        root: RootMode::default(),
-        root_percent: 25,
-        on_fail: OnFail::default(),
-        seed: SeedPolicy::default(),
-        rack: None,
-        system_overlays: vec![],
-        runtime_overlays: vec![],
-        interfaces: vec![interface],
-        primary: Some(0),
-        tags: Default::default(),
-        resources: Default::default(),
-    }
+    Node { interfaces: vec![interface], primary: Some(0), ..Node::named(name.parse().unwrap()) }
 }
 
 fn settings() -> Settings {
