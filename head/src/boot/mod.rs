@@ -1,12 +1,22 @@
 //! The boot script and what it points to: rendered for each node from the registry's snapshot, served from memory.
 
+mod arch;
 mod format;
+mod loader;
+mod matrix;
 mod plan;
+mod programs;
 mod script;
+mod templates;
 
+pub use arch::{Arch, Carrier, Platform};
 pub use format::InitramfsFormat;
+pub use loader::{Loader, SignedLoader};
+pub use matrix::{BootChoice, BootFile, Client, Nbps, program_path, shim_name};
 pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit, choose_kernel};
-pub use script::{ScriptError, autoexec_script, boot_script, waiting_script};
+pub use programs::Programs;
+pub use script::{ScriptError, Scripts};
+pub use templates::{DEFAULT_TEMPLATE, is_template_name};
 
 #[cfg(test)]
 mod tests;

@@ -137,6 +137,22 @@ impl BootPlan {
     }
 }
 
+/// Where a boot's files are on whatever server the loader itself came from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Paths {
+    kernel: String,
+    initrds: Vec<String>,
+}
+
+impl BootPlan {
+    /// The paths of kernel and archives without the server.
+    pub(super) fn paths(&self) -> Paths {
+        let server = format!("http://{}", self.base);
+        let path = |url: &String| url.strip_prefix(&server).unwrap_or(url).to_owned();
+        Paths { kernel: path(&self.kernel), initrds: self.initrds.iter().map(|initrd| path(&initrd.url)).collect() }
+    }
+}
+
 /// The kernel with the release that the registry names, else the first that begins with it, else the image's default.
 pub fn choose_kernel<'a>(node: &Node, header: &'a Header) -> Result<&'a KernelEntry, PlanError> {
     let asked = node.kernel_version.as_deref();

@@ -25,6 +25,12 @@ pub(super) struct EntryFlags {
     /// Boot script template.
     #[arg(long, value_name = "NAME")]
     ipxe: Option<String>,
+    /// Shim and GRUB instead of iPXE for UEFI firmware, which Secure Boot wants.
+    #[arg(long, value_name = "true|false")]
+    grubboot: Option<String>,
+    /// Network boot program, whatever the architecture.
+    #[arg(long, value_name = "FILE")]
+    bootprogram: Option<String>,
     /// Runtime overlays, in order.
     #[arg(long, short = 'R', value_delimiter = ',', value_name = "NAME")]
     runtime_overlays: Option<Vec<String>>,
@@ -131,6 +137,8 @@ impl EntryFlags {
             (&mut entry.cluster, &self.cluster),
             (&mut entry.image, &self.image),
             (&mut entry.ipxe, &self.ipxe),
+            (&mut entry.grub_boot, &self.grubboot),
+            (&mut entry.boot_program, &self.bootprogram),
             (&mut entry.kernel.version, &self.kernelversion),
             (&mut entry.init, &self.init),
             (&mut entry.root, &self.root),

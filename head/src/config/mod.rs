@@ -27,7 +27,8 @@ pub use files::{create_dir, create_new, write_atomically};
 pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};
 pub use load::{ConfigError, DEFAULT_YAML};
 pub use model::{
-    Config, DhcpConfig, ImageConfig, InitramfsConfig, InterfaceConfig, Ports, ReadyCheck, ReadyConfig, TokenEvidence,
+    BootConfig, Config, DhcpConfig, ImageConfig, InitramfsConfig, InterfaceConfig, Ports, ReadyCheck, ReadyConfig,
+    TokenEvidence,
 };
 pub use paths::Paths;
 pub use seed::{Seed, SeedError};

@@ -27,6 +27,8 @@ pub struct Config {
     pub paths: Paths,
     /// The DHCP server.
     pub dhcp: DhcpConfig,
+    /// What firmware is given to boot.
+    pub boot: BootConfig,
     /// How long nodes serve their image, unless the registry says otherwise: seconds, `10m`, `2h`, `always` or `never`.
     pub seed: Seed,
     /// Directories of every node that become tmpfs of their own over the image's content.
@@ -58,6 +60,7 @@ impl Default for Config {
             ports: Ports::default(),
             paths: Paths::default(),
             dhcp: DhcpConfig::default(),
+            boot: BootConfig::default(),
             seed: Seed::default(),
             tmpfs_dirs,
             ready: ReadyConfig::default(),
@@ -152,6 +155,17 @@ impl Default for DhcpConfig {
         // Longer than any boot: a node must not lose its address while it fetches a large image.
         Self { lease_seconds: 3600, ignore_other_servers: false, answer_router_solicitations: true }
     }
+}
+
+/// What firmware is given to boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BootConfig {
+    /// Shim and GRUB instead of iPXE for UEFI on x86-64, as Secure Boot wants it; a node's `grubboot` goes first.
+    pub grub: bool,
+    /// Boot programs by architecture (DHCP option 93, as `00:07`), before those that are found by their names; a node's
+    /// `boot program` goes first. Warewulf has it below `tftp: ipxe:`.
+    pub programs: BTreeMap<String, String>,
 }
 
 /// When a node counts as ready (REAL-CLUSTERS, rule 26).

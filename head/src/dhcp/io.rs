@@ -16,10 +16,10 @@ use tokio::sync::{mpsc, watch};
 use wulfpack_shared::time::{Mono, Now};
 
 use super::Evidence;
-use super::client::Nbps;
 use super::interfaces::{InterfaceError, Link, links};
 use super::machine::{Input, Machine, Output, Settings, Status};
 use super::packet::PACKET_MAX;
+use crate::boot::Nbps;
 use crate::fleet::BootEvents;
 use crate::registry::Snapshot;
 

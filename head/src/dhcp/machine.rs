@@ -12,11 +12,11 @@ use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
 use wulfpack_shared::wire::Phase;
 
-use super::client::{BootFile, Client, Nbps};
 use super::interfaces::Link;
 use super::packet::{Request, code};
 use super::reply::{Lease, nak, probe};
 use super::rivals::{Rivals, State};
+use crate::boot::{BootFile, Client, Nbps};
 use crate::fleet::BootEvent;
 use crate::registry::{Interface, Node, Snapshot};
 
@@ -295,12 +295,17 @@ impl Machine {
 
     fn lend(&mut self, now: Mono, place: &Place<'_>, request: &Request, kind: MessageType) {
         let client = Client::of(request);
-        let boot_file = self.settings.nbps.boot_file(client, self.goes_round(now, request.mac));
-        let url =
-            format!("http://{}:{}/boot/{}/script.ipxe", place.server, self.settings.http_port, request.mac.dashed());
+        let boot_file =
+            self.settings.nbps.boot_file(client, request.mac, &place.node.boot, self.goes_round(now, request.mac));
+        let base = format!("http://{}:{}", place.server, self.settings.http_port);
+        let url = match &boot_file {
+            BootFile::Http(path) => format!("{base}{path}"),
+            _ => format!("{base}/boot/{}/script.ipxe", request.mac.dashed()),
+        };
         let (file, detail) = match &boot_file {
             BootFile::Script => (Some(url.as_str()), "boot script"),
             BootFile::Nbp(name) => (Some(name.as_str()), name.as_str()),
+            BootFile::Http(path) => (Some(url.as_str()), path.as_str()),
             BootFile::None(why) => (None, *why),
         };
         let gateway = place.interface.gateway.and_then(|gateway| match gateway {
@@ -321,6 +326,7 @@ impl Machine {
             domain: self.settings.domain.as_deref(),
             dns: &self.settings.dns,
             boot_file: file,
+            class: matches!(boot_file, BootFile::Http(_)).then_some("HTTPClient"),
             ipxe: matches!(client, Client::OurIpxe | Client::ForeignIpxe { .. }),
         };
         let Some(bytes) = lease.packet(request) else {
@@ -334,7 +340,7 @@ impl Machine {
         }
         self.send(place, request, bytes, false);
         if request.kind == MessageType::Request {
-            if matches!(boot_file, BootFile::Nbp(_)) {
+            if matches!(boot_file, BootFile::Nbp(_) | BootFile::Http(_)) {
                 self.remember(now, request);
             }
             if client.boots() {

@@ -13,7 +13,7 @@ mod packet;
 mod reply;
 mod rivals;
 
-pub use client::{Client, Nbps};
+pub use crate::boot::{Client, Nbps};
 pub use evidence::Evidence;
 pub use interfaces::{InterfaceError, Link, links};
 pub use io::{BindError, Handle, Options, Server};

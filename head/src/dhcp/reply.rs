@@ -47,6 +47,8 @@ pub(super) struct Lease<'a> {
     pub(super) dns: &'a [Ipv4Addr],
     /// Name of a file on our TFTP server, or a URL.
     pub(super) boot_file: Option<&'a str>,
+    /// Vendor class that the client wants to see in the answer: UEFI HTTP boot takes no other (EDK2, HttpBootDhcp4.c).
+    pub(super) class: Option<&'a str>,
     /// Whether the client is iPXE.
     pub(super) ipxe: bool,
 }
@@ -78,6 +80,9 @@ impl Lease<'_> {
         }
         if let Some(mtu) = self.mtu {
             options.insert(DhcpOption::InterfaceMtu(mtu));
+        }
+        if let Some(class) = self.class {
+            options.insert(DhcpOption::ClassIdentifier(class.as_bytes().to_vec()));
         }
         if self.ipxe {
             let unknown = UnknownOption::new(OptionCode::Unknown(code::IPXE), NO_PROXY.to_vec());

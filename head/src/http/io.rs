@@ -15,7 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
-use super::routes::{Peer, Services, router};
+use super::desk::{Desk, Peer};
+use super::routes::router;
 use crate::config::TokenEvidence;
 
 /// Most open connections, of all machines and of one.
@@ -82,8 +83,8 @@ impl Server {
     }
 
     /// Answers until dropped; connections end with it.
-    pub async fn run(self, services: Services) {
-        let (router, gate) = (router(services), Gate::default());
+    pub async fn run(self, desk: Arc<Desk>) {
+        let (router, gate) = (router(desk), Gate::default());
         let mut listeners = tokio::task::JoinSet::new();
         for (listener, proof) in self.listeners {
             listeners.spawn(accept(listener, proof, router.clone(), gate.clone()));

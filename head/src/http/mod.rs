@@ -1,19 +1,23 @@
 //! The HTTP boot service: boot script, kernel, initramfs archives.
 //!
-//! GET and HEAD of four paths, from memory, with lengths and single ranges; nothing else. What it serves it is handed through the
+//! GET and HEAD of a few paths, from memory, with lengths and single ranges; nothing else. What it serves it is handed through the
 //! traits of `sources.rs`.
 
 mod body;
 mod cache;
+mod desk;
 mod io;
 mod neighbour;
 mod range;
 mod routes;
 mod sources;
 
+pub use desk::{Desk, Handout, Peer, Refusal, Services};
 pub use io::{BindError, Listen, Options, Server};
-pub use routes::{Peer, Services, router};
+pub use routes::router;
 pub use sources::{AgentArchive, BootVersion, Tokens, VersionFile, Versions};
 
+#[cfg(test)]
+pub(crate) mod test_support;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::image::Header;
 
-use crate::boot::InitramfsFormat;
+use crate::boot::{InitramfsFormat, SignedLoader};
 use crate::registry::ImageRef;
 
 /// A version that a node boots.
@@ -38,6 +38,11 @@ impl VersionFile {
             Self::Modules => "modules",
         }
     }
+
+    /// The file with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Kernel, Self::Modules].into_iter().find(|file| file.name() == name)
+    }
 }
 
 /// Image versions.
@@ -47,6 +52,9 @@ pub trait Versions: Send + Sync + fmt::Debug {
 
     /// A file of any version that is kept; `None` if there is no such version, kernel or file. The service caches it.
     fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String>;
+
+    /// The signed boot loader for machines with this image: the image's own, else the head's. Errors are for a person.
+    fn signed_loader(&self, image: Option<&ImageRef>, loader: SignedLoader) -> Result<Bytes, String>;
 }
 
 /// Join tokens.

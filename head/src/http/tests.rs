@@ -1,120 +1,24 @@
 //! The service against the router alone, and once over a real socket.
 
-use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
-use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tower::ServiceExt;
-use wulfpack_shared::id::{Hash, Mac, NodeName, VersionId};
-use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
+use wulfpack_shared::id::VersionId;
 use wulfpack_shared::wire::Phase;
 
+mod loaders;
+
+use super::test_support::{ADDRESS, BARE, Events, Generous, MAC, VERSION, node, services};
 use super::*;
-use crate::boot::{HeadSettings, InitramfsFormat};
 use crate::config::TokenEvidence;
-use crate::dhcp::Evidence;
-use crate::fleet::{BootEvent, BootEvents};
-use crate::registry::{ImageRef, Interface, Node, Snapshot};
-
-const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
-const BARE: Mac = Mac([0x52, 0x54, 0, 0, 0, 2]);
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
-const VERSION: VersionId = VersionId([0x1d; 32]);
-const KERNEL: &[u8] = b"0123456789";
-
-#[derive(Debug, Default)]
-struct Events(Mutex<Vec<BootEvent>>);
-
-impl BootEvents for Events {
-    fn record(&self, event: BootEvent) {
-        self.0.lock().unwrap().push(event);
-    }
-}
-
-#[derive(Debug)]
-struct Sources;
-
-impl Versions for Sources {
-    fn active(&self, image: &ImageRef) -> Result<BootVersion, String> {
-        if image.name.as_str() != "debian" {
-            return Err(format!("image {} was never built", image.name));
-        }
-        let part = Part { hash: Hash::of(b"x"), len: 1 };
-        let kernel =
-            KernelEntry { version: "6.1.0".into(), kernel: part, modules: part, default_args: vec!["quiet".into()] };
-        let name = image.name.clone();
-        let header =
-            Header::new(name, part, Compression::Zstd, 1, 1, vec![Hash::of(b"p")], vec![kernel], "test".into());
-        Ok(BootVersion { id: VERSION, header: Arc::new(header) })
-    }
-
-    fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String> {
-        Ok((version == VERSION && release == "6.1.0").then(|| match file {
-            VersionFile::Kernel => KERNEL.to_vec(),
-            VersionFile::Modules => vec![0x28, 0xb5, 0x2f, 0xfd, 1],
-        }))
-    }
-}
-
-impl Tokens for Sources {
-    fn token(&self, node: &NodeName, mac: Mac, _: Option<Duration>) -> Result<Vec<u8>, String> {
-        Ok(format!("token of {node} {mac}").into_bytes())
-    }
-
-    fn refused(&self, _: &NodeName, _: IpAddr, _: &str) {}
-
-    fn approved(&self, node: &NodeName, _: Mac, from: IpAddr) -> Result<(), String> {
-        Err(format!("{node} at {from} has to be approved"))
-    }
-}
-
-/// Tokens of a head whose administrator approves everybody.
-#[derive(Debug)]
-struct Generous;
-
-impl Tokens for Generous {
-    fn token(&self, node: &NodeName, mac: Mac, shown: Option<Duration>) -> Result<Vec<u8>, String> {
-        Sources.token(node, mac, shown)
-    }
-
-    fn refused(&self, _: &NodeName, _: IpAddr, _: &str) {}
-
-    fn approved(&self, _: &NodeName, _: Mac, _: IpAddr) -> Result<(), String> {
-        Ok(())
-    }
-}
-
-impl AgentArchive for Sources {
-    fn archive(&self, format: InitramfsFormat) -> Result<Bytes, String> {
-        if format == InitramfsFormat::Xz {
-            Err("the agent is not installed".into())
-        } else {
-            Ok(Bytes::from(format.name()))
-        }
-    }
-}
-
-fn node(name: &str, mac: Mac, image: Option<&str>) -> Node {
-    let interface = Interface {
-        net: "default".into(),
-        mac: Some(mac),
-        ip: Some(ADDRESS.into()),
-        prefix: Some(24),
-        ..Interface::default()
-    };
-    Node {
-        image: image.map(|name| ImageRef { name: name.parse().unwrap(), version: None }),
-        interfaces: vec![interface],
-        primary: Some(0),
-        ..Node::named(name.parse().unwrap())
-    }
-}
+use crate::fleet::BootEvent;
+use crate::registry::{Node, Snapshot};
 
 struct World {
     services: Services,
@@ -123,17 +27,7 @@ struct World {
 }
 
 fn world() -> World {
-    let events = Arc::new(Events::default());
-    let (nodes, head) = ([node("n1", MAC, Some("debian")), node("bare", BARE, None)], HeadSettings::default());
-    let services = Services {
-        nodes: watch::channel(Arc::new(Snapshot::new(nodes))).1,
-        head: watch::channel(Arc::new(head)).1,
-        evidence: Evidence::default(),
-        events: Arc::clone(&events) as _,
-        versions: Arc::new(Sources),
-        tokens: Arc::new(Sources),
-        agent: Arc::new(Sources),
-    };
+    let (services, events) = services();
     World { services, events, proof: TokenEvidence::Dhcp }
 }
 
@@ -151,7 +45,7 @@ impl World {
         let mut request = request.body(Body::empty()).unwrap();
         let (remote, local) = ((ADDRESS, 4000).into(), "10.0.0.1:9872".parse().unwrap());
         request.extensions_mut().insert(Peer { remote, local, proof: self.proof });
-        let reply = Router::oneshot(router(self.services.clone()), request).await.unwrap();
+        let reply = Router::oneshot(router(Arc::new(Desk::new(self.services.clone()))), request).await.unwrap();
         let status = reply.status();
         let headers = reply.headers().iter();
         let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
@@ -339,7 +233,7 @@ async fn over_a_socket_head_has_the_length_and_no_body() {
     let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), proof: TokenEvidence::Dhcp };
     let server = Server::bind(&Options { listen: vec![listen] }).await.unwrap();
     let address = server.addresses()[0];
-    let server = tokio::spawn(server.run(world.services.clone()));
+    let server = tokio::spawn(server.run(Arc::new(Desk::new(world.services.clone()))));
     let path = kernel_path();
     let reply = exchange(address, &format!("HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await;
     assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("content-length: 10\r\n"), "{reply}");

@@ -5,6 +5,7 @@
 //! * `build`: the tree becomes an immutable, signed version.
 //! * `kernel`: which kernels the tree has and what they can do.
 //! * `initramfs`: the archives that the agent runs in.
+//! * `loaders`: the tree's own shim and GRUB, for Secure Boot.
 //! * `tree`: paths as the image itself sees them.
 
 mod build;
@@ -15,6 +16,7 @@ mod import;
 mod initramfs;
 mod kernel;
 mod library;
+mod loaders;
 mod progress;
 mod tree;
 
@@ -23,4 +25,5 @@ pub use error::ImageError;
 pub use import::Imported;
 pub use initramfs::{ArchiveCompression, InitramfsSettings, ModulesReport, agent_archive, token_archive};
 pub use library::{ImageInfo, Library, Version, VersionInfo, VersionSummary};
+pub use loaders::head_loader;
 pub use progress::{Progress, Silent};

@@ -1,4 +1,4 @@
-//! The form of `nodes.yaml`: Warewulf's field names, plus `rack`, `seed`, `on fail` and `root size`.
+//! The form of `nodes.yaml`: Warewulf's field names, plus `rack`, `seed`, `on fail`, `root size`, `grubboot` and `boot program`.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -171,6 +171,10 @@ section! {
         image: Option<Text> = "image name",
         /// Boot script template.
         ipxe: Option<Text> = "ipxe template",
+        /// Whether UEFI firmware is given shim and GRUB instead of iPXE.
+        grub_boot: Option<Text> = "grubboot",
+        /// Network boot program, whatever the architecture.
+        boot_program: Option<Text> = "boot program",
         /// Runtime overlays.
         runtime_overlays: List = "runtime overlay",
         /// System overlays.

@@ -13,6 +13,7 @@ use super::problem::{Problem, Problems};
 use super::reader::Reader;
 use super::resolved::{Interface, Node, Snapshot};
 use super::scalar::{List, Text};
+use crate::boot::BootChoice;
 use crate::config::{Config, Seed, yaml};
 
 /// What a node gets where neither it nor a profile says anything.
@@ -172,6 +173,7 @@ fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String
         on_fail: on_fail(reader, entry.on_fail.as_ref()),
         seed: reader.parse::<Seed>("seed", entry.seed.as_ref()).map_or(defaults.seed, |seed| seed.0),
         rack: reader.parse("rack", entry.rack.as_ref()),
+        boot: boot(reader, entry),
         system_overlays: reader.parse_list("system overlay", &entry.system_overlays),
         runtime_overlays: reader.parse_list("runtime overlay", &entry.runtime_overlays),
         groups: groups(reader, &entry.groups),
@@ -201,6 +203,13 @@ fn groups(reader: &mut Reader, list: &List) -> Vec<String> {
         }
     }
     groups
+}
+
+fn boot(reader: &mut Reader, entry: &Entry) -> BootChoice {
+    BootChoice {
+        grub: reader.boolean("grubboot", entry.grub_boot.as_ref()),
+        program: reader.text("boot program", entry.boot_program.as_ref()),
+    }
 }
 
 fn init(reader: &mut Reader, text: Option<&Text>) -> String {

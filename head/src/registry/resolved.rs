@@ -11,6 +11,7 @@ use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, ParseIdError, R
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
 use super::hardware::{Controller, DiskFileSystem, DiskLayout};
+use crate::boot::BootChoice;
 use crate::config::Seed;
 
 /// An image, or one version of it: `name` or `name@id`.
@@ -114,6 +115,8 @@ pub struct Node {
     pub rack: Option<RackName>,
     /// System overlays in order.
     pub system_overlays: Vec<OverlayName>,
+    /// How it boots.
+    pub boot: BootChoice,
     /// Runtime overlays in order.
     pub runtime_overlays: Vec<OverlayName>,
     /// Groups, for `@group` in nodesets; its own and those of its profiles.
@@ -157,6 +160,7 @@ impl Node {
             on_fail: OnFail::default(),
             seed: SeedPolicy::default(),
             rack: None,
+            boot: BootChoice::default(),
             system_overlays: vec![],
             runtime_overlays: vec![],
             groups: vec![],

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use super::core::{Core, Streams};
 use super::facts::RunningHead;
 use super::sources::BootTokens;
 use crate::admin::{AdminServer, AdminServices};
-use crate::boot::HeadSettings;
-use crate::config::TokenEvidence;
+use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
+use crate::config::{Config, TokenEvidence};
 use crate::dhcp::{self, Evidence};
 use crate::fleet::check_logins;
 use crate::http;
@@ -118,7 +119,7 @@ impl Services {
             let early = Arc::clone(&agent);
             // Nobody waits for its end: a node that asks sooner waits for the archive itself.
             tokio::task::spawn_blocking(move || early.warm(&library));
-            let services = http::Services {
+            let desk = http::Services {
                 nodes: core.nodes.subscribe(),
                 head,
                 evidence: evidence.clone(),
@@ -126,11 +127,14 @@ impl Services {
                 versions: Arc::new(core.catalogue.clone()),
                 tokens: Arc::new(tokens),
                 agent,
+                programs: boot.programs,
+                scripts: Arc::new(Scripts::new(Some(&paths.etc))),
             };
-            self.spawn("the HTTP boot service", server.run(services));
-        }
-        if let Some(server) = boot.tftp {
-            self.spawn("the TFTP service", server.run(core.nodes.subscribe(), evidence.clone(), events()));
+            let desk = Arc::new(http::Desk::new(desk));
+            self.spawn("the HTTP boot service", server.run(Arc::clone(&desk)));
+            if let Some(server) = boot.tftp {
+                self.spawn("the TFTP service", server.run(desk));
+            }
         }
         if let Some(server) = boot.ndp {
             self.spawn("the IPv6 neighbour service", server.run(core.nodes.subscribe()));
@@ -159,6 +163,7 @@ struct Boot {
     tftp: Option<tftp::Server>,
     dhcp: Option<dhcp::Server>,
     ndp: Option<ndp::Server>,
+    programs: Arc<Programs>,
 }
 
 async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
@@ -178,24 +183,30 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
     let server = http::Server::bind(&options).await.context("the HTTP boot service")?;
     facts.say("http", list(&server.addresses()));
     boot.http = Some(server);
-    match tftp_options(core).map(|options| tftp::Server::bind(&options)) {
-        None => facts.off("tftp", "the interfaces serve no DHCP"),
-        // Machines with iPXE in their firmware, and hosts that fetch, need no boot program.
-        Some(Err(error @ tftp::BindError::NoFiles { .. })) => {
-            tracing::warn!(%error, "machines without iPXE in their firmware cannot boot");
-            facts.off("tftp", &error.to_string());
-        }
-        Some(server) => {
-            let server = server.context("the TFTP service")?;
-            facts.say("tftp", list(&server.addresses()));
-            boot.tftp = Some(server);
-        }
+    boot.programs = Arc::new(Programs::find(&program_dirs(config), config.boot.programs.values().cloned()));
+    if boot.programs.is_empty() {
+        // Machines with iPXE in their firmware, and hosts that fetch, need none.
+        tracing::warn!(
+            "no network boot program was found, and machines without iPXE in their firmware cannot boot: install iPXE (on Debian the package ipxe) or build it with scripts/build-ipxe.sh"
+        );
+    }
+    if places.dhcp.is_empty() {
+        facts.off("tftp", "the interfaces serve no DHCP");
+    } else {
+        let listen = places.addresses.iter().map(|(address, proof)| http::Listen {
+            address: SocketAddr::new(*address, config.ports.tftp),
+            proof: *proof,
+        });
+        let options = tftp::Options { listen: listen.collect(), http_port: config.ports.http };
+        let server = tftp::Server::bind(&options).context("the TFTP service")?;
+        facts.say("tftp", list(&server.addresses()));
+        boot.tftp = Some(server);
     }
     if places.dhcp.is_empty() {
         facts.off("dhcp", "no interface serves it");
         return Ok(boot);
     }
-    let (server, handle) = dhcp::Server::bind(dhcp_options(core)).context("the DHCP service")?;
+    let (server, handle) = dhcp::Server::bind(dhcp_options(core, &boot.programs)?).context("the DHCP service")?;
     facts.dhcp(handle, &places.dhcp);
     boot.dhcp = Some(server);
     if config.dhcp.answer_router_solicitations {
@@ -206,27 +217,37 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
     Ok(boot)
 }
 
-fn tftp_options(core: &Core) -> Option<tftp::Options> {
-    let (config, places) = (&core.config, &core.places);
-    let v4 = places.with_port(config.ports.tftp).into_iter().filter(SocketAddr::is_ipv4);
-    let mut options = tftp::Options::new(v4.collect(), config.ports.http);
-    options.directories.insert(0, config.paths.ipxe.clone());
-    (!places.dhcp.is_empty()).then_some(options)
+/// Where network boot programs lie, the preferred place first.
+fn program_dirs(config: &Config) -> Vec<PathBuf> {
+    let shipped = config.paths.data.join("ipxe");
+    let usual = ["/usr/local/share/ipxe", "/usr/lib/ipxe", "/usr/share/ipxe", "/boot"].map(PathBuf::from);
+    [config.paths.ipxe.clone(), shipped].into_iter().chain(usual).collect()
 }
 
-fn dhcp_options(core: &Core) -> dhcp::Options {
+/// The boot programs that DHCP names.
+fn nbps(config: &Config, programs: &Programs) -> anyhow::Result<Nbps> {
+    let read = |(arch, name): (&String, &String)| {
+        let arch = arch.parse::<Arch>().map_err(|why| anyhow::anyhow!("boot: programs: {arch:?}: {why}"))?;
+        anyhow::Ok((arch, name.trim_start_matches('/').to_owned()))
+    };
+    let named = config.boot.programs.iter().map(read).collect::<Result<_, _>>()?;
+    Ok(Nbps::of(&programs.names().map(str::to_owned).collect(), named, config.boot.grub))
+}
+
+fn dhcp_options(core: &Core, programs: &Programs) -> anyhow::Result<dhcp::Options> {
     let (config, places) = (&core.config, &core.places);
     let v4 = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => Some(*ip),
         IpAddr::V6(_) => None,
     };
-    dhcp::Options {
+    Ok(dhcp::Options {
+        nbps: nbps(config, programs)?,
         lease: Duration::from_secs(config.dhcp.lease_seconds.into()),
         domain: (!config.domain.is_empty()).then(|| config.domain.clone()),
         dns: config.dns.iter().filter_map(v4).collect(),
         override_other: config.dhcp.ignore_other_servers,
         ..dhcp::Options::new(places.dhcp.clone(), config.ports.http)
-    }
+    })
 }
 
 fn list(addrs: &[SocketAddr]) -> String {

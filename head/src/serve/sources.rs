@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::identity::SecretKey;
@@ -14,10 +16,11 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::overlay::Bundle;
 use wulfpack_shared::time::UnixTime;
 
+use crate::boot::SignedLoader;
 use crate::config::Config;
 use crate::fleet::{FleetHandle, Input, Severity};
 use crate::http::{BootVersion, Tokens, VersionFile, Versions};
-use crate::image::{Library, Version, token_archive};
+use crate::image::{Library, Version, head_loader, token_archive};
 use crate::join::{Images, NextBoots, Overlays, Registry, TokenMaker};
 use crate::overlay::{Facts, Renderer, read_authorized_keys};
 use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
@@ -72,6 +75,14 @@ impl Versions for Catalogue {
             VersionFile::Modules => version.modules(release),
         };
         path.map(|path| fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))).transpose()
+    }
+
+    fn signed_loader(&self, image: Option<&ImageRef>, loader: SignedLoader) -> Result<Bytes, String> {
+        let version = image.map(|image| self.version(image)).transpose()?;
+        match version.and_then(|version| version.loader(loader)) {
+            Some(path) => fs::read(&path).map(Bytes::from).map_err(|error| format!("{}: {error}", path.display())),
+            None => head_loader(Path::new("/"), loader).map_err(|error| error.to_string()),
+        }
     }
 }
 

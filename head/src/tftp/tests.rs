@@ -1,57 +1,47 @@
 //! A client as firmware is one, on loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
 use wulfpack_shared::id::Mac;
 use wulfpack_shared::wire::Phase;
 
 use super::{Options, Server};
-use crate::dhcp::Evidence;
-use crate::fleet::{BootEvent, BootEvents};
-use crate::registry::Snapshot;
+use crate::boot::Programs;
+use crate::config::TokenEvidence;
+use crate::fleet::BootEvent;
+use crate::http::test_support::{self, Events};
+use crate::http::{Desk, Listen};
 
-const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
+const MAC: Mac = test_support::MAC;
 const RRQ: u8 = 1;
 const WRQ: u8 = 2;
 const DATA: u8 = 3;
 const ERROR: u8 = 5;
 const OACK: u8 = 6;
 
-#[derive(Debug, Default)]
-struct Events(Mutex<Vec<BootEvent>>);
-
-impl BootEvents for Events {
-    fn record(&self, event: BootEvent) {
-        self.0.lock().unwrap().push(event);
-    }
-}
-
 struct World {
     server: SocketAddr,
     events: Arc<Events>,
     nbp: Vec<u8>,
-    _directory: tempfile::TempDir,
     _tasks: tokio::task::JoinSet<()>,
 }
 
 fn world() -> World {
-    let directory = tempfile::tempdir().unwrap();
     let nbp: Vec<u8> = (0..5000u32).map(|n| (n % 251) as u8).collect();
-    std::fs::write(directory.path().join("snponly.efi"), &nbp).unwrap();
-    std::fs::write(directory.path().join("secret"), "secret").unwrap();
-    let mut options = Options::new(vec!["127.0.0.1:0".parse().unwrap()], 9872);
-    options.directories = vec![directory.path().into()];
-    let server = Server::bind(&options).unwrap();
-    let (address, events, evidence) = (server.addresses()[0], Arc::new(Events::default()), Evidence::default());
-    evidence.given(MAC, Ipv4Addr::LOCALHOST, true, Instant::now());
+    let (mut services, events) = test_support::services();
+    let mut programs = Programs::default();
+    programs.insert("snponly.efi", nbp.clone().into());
+    services.programs = Arc::new(programs);
+    let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), proof: TokenEvidence::Dhcp };
+    let server = Server::bind(&Options { listen: vec![listen], http_port: 9872 }).unwrap();
+    let address = server.addresses()[0];
+    services.evidence.given(MAC, Ipv4Addr::LOCALHOST, true, Instant::now());
     let mut tasks = tokio::task::JoinSet::new();
-    let nodes = watch::channel(Arc::new(Snapshot::default())).1;
-    tasks.spawn(server.run(nodes, evidence, Arc::clone(&events) as _));
-    World { server: address, events, nbp, _directory: directory, _tasks: tasks }
+    tasks.spawn(server.run(Arc::new(Desk::new(services))));
+    World { server: address, events, nbp, _tasks: tasks }
 }
 
 async fn client() -> UdpSocket {
@@ -179,6 +169,7 @@ async fn nothing_else_is_read_and_nothing_is_written() {
         let (packet, _) = receive(&client).await;
         assert_eq!((packet[1], packet[3]), (ERROR, error), "{name}");
     }
+    client().await.send_to(&request(RRQ, "snponly.efi", &[("x", &"y".repeat(2000))]), world.server).await.unwrap();
     for garbage in [&b""[..], b"\0", b"\0\x01", b"\0\x01name", b"\xff\xff\xff", b"\0\x01\xff\xfe\0octet\0", &[0; 4096]]
     {
         client().await.send_to(garbage, world.server).await.unwrap();
@@ -204,13 +195,46 @@ async fn one_machine_cannot_take_all_transfers() {
     assert!(refused.contains("too many transfers"), "{refused}");
 }
 
-#[test]
-fn without_a_boot_program_it_does_not_start() {
-    let mut options = Options::new(vec![], 9872);
-    options.directories = vec!["/nonexistent".into()];
-    let error = Server::bind(&options).unwrap_err().to_string();
-    assert!(
-        error.contains("snponly.efi") && error.contains("/nonexistent") && error.contains("package ipxe"),
-        "{error}"
-    );
+/// What GRUB loads when it speaks nothing else: everything that a boot needs, and the token only for the machine itself.
+#[tokio::test]
+async fn a_whole_boot_goes_over_tftp() {
+    let world = world();
+    let get = async |name: &str| {
+        let (_, file, _) = read(&client().await, world.server, name, &[("blksize", "1024"), ("tsize", "0")]).await;
+        String::from_utf8(file).unwrap()
+    };
+    assert!(get("/grub/grub.cfg").await.contains("${net_default_mac}"));
+    let script = get("/grub/52:54:00:00:00:01/grub.cfg").await;
+    let kernel = script.split('\'').find(|word| word.ends_with("/kernel")).unwrap();
+    assert_eq!(get(kernel).await, "0123456789");
+    assert_eq!(get("/agent/zstd").await, "zstd");
+    assert_eq!(get("grub/52-54-00-00-00-01/grubx64.efi").await, "grubx64.efi of debian");
+    assert_eq!(get("/boot/52-54-00-00-00-01/token").await, "token of n1 52:54:00:00:00:01");
+    let other = client().await;
+    other.send_to(&request(RRQ, "/boot/52-54-00-00-00-02/token", &[]), world.server).await.unwrap();
+    let (packet, _) = receive(&other).await;
+    assert_eq!((packet[1], packet[3]), (ERROR, 2), "{}", String::from_utf8_lossy(&packet));
+}
+
+#[tokio::test]
+async fn a_window_is_sent_before_it_is_acknowledged() {
+    let world = world();
+    let client = client().await;
+    let options = [("blksize", "500"), ("windowsize", "4")];
+    client.send_to(&request(RRQ, "snponly.efi", &options), world.server).await.unwrap();
+    let (oack, from) = receive(&client).await;
+    assert_eq!(oack[1], OACK);
+    client.send_to(&[0, 4, 0, 0], from).await.unwrap();
+    let mut file: Vec<u8> = vec![];
+    for window in [1..=4u8, 5..=8, 9..=11] {
+        let last = *window.end();
+        for number in window {
+            let (packet, _) = receive(&client).await;
+            assert_eq!((packet[1], packet[3]), (DATA, number));
+            file.extend(&packet[4..]);
+        }
+        client.send_to(&[0, 4, 0, last], from).await.unwrap();
+    }
+    assert_eq!(file, world.nbp);
+    assert_eq!(events(&world).await.len(), 1);
 }

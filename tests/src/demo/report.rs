@@ -119,6 +119,8 @@ impl Report {
             let firmware = match node.firmware {
                 Firmware::Bios => "bios",
                 Firmware::Uefi => "uefi",
+                Firmware::UefiHttp => "http",
+                Firmware::SecureBoot => "secure",
             };
             let _ = write!(text, "{:<8} {firmware:<5}", node.name);
             for end in node.phases_s.values() {

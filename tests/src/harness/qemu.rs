@@ -13,8 +13,8 @@ use super::process::{Console, Process};
 use super::qmp;
 use super::tool::require;
 
-const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
-const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+const OVMF: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
+const OVMF_SECURE: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"];
 
 /// What a machine's firmware is, and with it who speaks PXE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -24,6 +24,16 @@ pub enum Firmware {
     Bios,
     /// OVMF; its own PXE client boots, the NIC has no ROM.
     Uefi,
+    /// OVMF without PXE; its HTTP boot is left.
+    UefiHttp,
+    /// OVMF with Secure Boot on and Microsoft's keys; its own PXE client boots.
+    SecureBoot,
+}
+
+impl Firmware {
+    const fn is_uefi(self) -> bool {
+        !matches!(self, Self::Bios)
+    }
 }
 
 /// Model of a machine's NIC.
@@ -87,16 +97,36 @@ impl Machine {
         let qmp = lab.sockets().join(format!("{}.qmp", port.name));
         let mut command = port.namespace.command("qemu-system-x86_64");
         // The emulator's own processor: it has neither AES nor wide vectors, which programs would choose and emulation makes slow.
-        command.args(["-machine", "q35,graphics=off", "-accel", "tcg", "-cpu", "qemu64", "-smp", "1", "-nodefaults"]);
+        // Only code in system management mode may change the variables of Secure Boot.
+        let secure = spec.firmware == Firmware::SecureBoot;
+        command.args([
+            "-machine",
+            if secure { "q35,graphics=off,smm=on" } else { "q35,graphics=off" },
+            "-accel",
+            "tcg",
+            "-cpu",
+            "qemu64",
+            "-smp",
+            "1",
+            "-nodefaults",
+        ]);
         command.args(["-display", "none", "-serial", "stdio", "-boot", "n", "-device", "virtio-rng-pci"]);
         command.args(["-m", &spec.memory_mib.to_string(), "-name", &port.name]);
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", qmp.display()));
         command.args(["-netdev", "tap,id=net0,ifname=tap0,script=no,downscript=no"]);
         let mut device = format!("{},netdev=net0,mac={}", spec.nic.device(), port.mac());
-        if spec.firmware == Firmware::Uefi {
+        if spec.firmware.is_uefi() {
             device.push_str(",romfile=");
-            for argument in ovmf(lab.work(), &port.name)? {
+            for argument in ovmf(if secure { OVMF_SECURE } else { OVMF }, lab.work(), &port.name)? {
                 command.args(["-drive", &argument]);
+            }
+        }
+        if secure {
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        if spec.firmware == Firmware::UefiHttp {
+            for family in ["IPv4", "IPv6"] {
+                command.args(["-fw_cfg", &format!("name=opt/org.tianocore/{family}PXESupport,string=n")]);
             }
         }
         command.args(["-device", &device]);
@@ -146,11 +176,11 @@ impl Machine {
 }
 
 /// The firmware's code, and its variables in a copy of the machine's own.
-fn ovmf(work: &Path, name: &str) -> Result<[String; 2]> {
+fn ovmf([code, variables]: [&str; 2], work: &Path, name: &str) -> Result<[String; 2]> {
     let vars = work.join(format!("{name}.vars"));
-    std::fs::copy(OVMF_VARS, &vars).with_context(|| format!("copy {OVMF_VARS} (Debian's package ovmf)"))?;
+    std::fs::copy(variables, &vars).with_context(|| format!("copy {variables} (Debian's package ovmf)"))?;
     Ok([
-        format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"),
+        format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
         format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
     ])
 }

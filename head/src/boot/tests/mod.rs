@@ -61,18 +61,22 @@ fn plan_by(heads: Vec<HeadAddr>, node: &Node, header: &Header) -> Result<BootPla
     BootPlan::new(&head, &visit)
 }
 
+fn boot(plan: &BootPlan) -> Result<String, ScriptError> {
+    Scripts::default().boot(Loader::Ipxe, DEFAULT_TEMPLATE, plan)
+}
+
 #[test]
 fn the_boot_script_of_a_node_is_the_golden_one() {
     let plan = plan(&node(None, &[]), &header(&["6.1.0-28-cloud-amd64"])).unwrap();
-    assert_eq!(boot_script(&plan).unwrap(), include_str!("boot.ipxe"));
+    assert_eq!(boot(&plan).unwrap(), include_str!("boot.ipxe"));
 }
 
 #[test]
 fn the_other_scripts_are_the_golden_ones() {
     let base = "10.0.0.1:9872".parse().unwrap();
     let reason = "node n1 has no image; \"wulf node set n1 --image NAME\" gives it one\nreboot ${x}";
-    assert_eq!(waiting_script(base, MAC, reason).unwrap(), include_str!("wait.ipxe"));
-    assert_eq!(autoexec_script(base).unwrap(), include_str!("autoexec.ipxe"));
+    assert_eq!(Scripts::default().waiting(Loader::Ipxe, base, MAC, reason).unwrap(), include_str!("wait.ipxe"));
+    assert_eq!(Scripts::default().autoexec(Loader::Ipxe, base).unwrap(), include_str!("autoexec.ipxe"));
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn no_kernel_argument_becomes_a_command() {
         (vec!["a=||b", "c;d", "e#f", "dyndbg=\"file", "x", "+p\"", "$x", "{}"], false),
     ] {
         let plan = plan(&node(None, &args), &header).unwrap();
-        assert_eq!(matches!(boot_script(&plan), Err(ScriptError::Value { .. })), refused, "{args:?}");
+        assert_eq!(matches!(boot(&plan), Err(ScriptError::Value { .. })), refused, "{args:?}");
     }
 }
 
@@ -164,14 +168,51 @@ proptest::proptest! {
         };
         let ends = |script: &str| script.split([' ', '\n']).filter(|word| matches!(*word, "||" | "&&" | ";")).count();
         let args: Vec<_> = args.iter().map(String::as_str).collect();
-        if let Ok(plan) = plan(&node(None, &args), &header(&["6.1.0"])) && let Ok(script) = boot_script(&plan) {
+        if let Ok(plan) = plan(&node(None, &args), &header(&["6.1.0"])) && let Ok(script) = boot(&plan) {
             let golden = include_str!("boot.ipxe");
             proptest::prop_assert_eq!(commands(&script), commands(golden));
             proptest::prop_assert_eq!(ends(&script), ends(golden));
         }
-        let script = waiting_script("10.0.0.1:9872".parse().unwrap(), MAC, &text).unwrap();
+        let base = "10.0.0.1:9872".parse().unwrap();
+        let script = Scripts::default().waiting(Loader::Ipxe, base, MAC, &text).unwrap();
         let golden = include_str!("wait.ipxe");
         proptest::prop_assert_eq!(commands(&script), commands(golden));
         proptest::prop_assert_eq!(ends(&script), ends(golden));
     }
+}
+
+#[test]
+fn the_grub_script_of_a_node_is_the_golden_one() {
+    let plan = plan(&node(None, &[]), &header(&["6.1.0-28-cloud-amd64"])).unwrap();
+    let script = Scripts::default().boot(Loader::Grub, DEFAULT_TEMPLATE, &plan).unwrap();
+    assert_eq!(script, include_str!("grub.cfg"));
+}
+
+#[test]
+fn nothing_in_a_grub_script_becomes_a_command() {
+    for bad in ["a=' ; reboot", "a=\"x\"", "a=\\x", "a=\u{7f}"] {
+        let plan = plan(&node(None, &[bad]), &header(&["6.1.0"])).unwrap();
+        let error = Scripts::default().boot(Loader::Grub, DEFAULT_TEMPLATE, &plan).unwrap_err();
+        assert!(matches!(error, ScriptError::Value { .. }), "{error}");
+    }
+    let harmless = plan(&node(None, &["a=$(reboot);{x}"]), &header(&["6.1.0"])).unwrap();
+    let script = Scripts::default().boot(Loader::Grub, DEFAULT_TEMPLATE, &harmless).unwrap();
+    assert!(script.contains("'a=$(reboot);{x}'"), "{script}");
+}
+
+#[test]
+fn templates_without_an_image_are_rendered_for_both_loaders() {
+    let scripts = Scripts::default();
+    let place = ("10.0.0.1:9872".parse().unwrap(), MAC);
+    for (loader, template, word) in [
+        (Loader::Ipxe, "localdisk", "sanboot"),
+        (Loader::Ipxe, "shell", "shell ||"),
+        (Loader::Grub, "localdisk", "exit"),
+        (Loader::Grub, "shell", "prompt"),
+    ] {
+        assert!(!scripts.boots_image(loader, template));
+        let script = scripts.without_image(loader, template, place, "n1").unwrap();
+        assert!(script.contains(word), "{script}");
+    }
+    assert!(scripts.boots_image(Loader::Ipxe, "default") && scripts.boots_image(Loader::Grub, "default"));
 }

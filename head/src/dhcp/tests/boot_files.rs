@@ -9,8 +9,8 @@ fn each_kind_of_client_gets_the_file_it_can_run() {
         ("BIOS PXE ROM", firmware(0), Some("undionly.kpxe")),
         ("OVMF", firmware(7), Some("snponly.efi")),
         ("UEFI that says EBC", firmware(9), Some("snponly.efi")),
-        ("UEFI 32 bit", firmware(6), None),
-        ("UEFI ARM", firmware(11), None),
+        ("UEFI 32 bit", firmware(6), Some("ipxe-snponly-i386.efi")),
+        ("UEFI ARM", firmware(11), Some("snponly-arm64.efi")),
         ("iPXE ROM, BIOS", ipxe(0, b"iPXE", &[http, bzimage, 18]), Some(SCRIPT)),
         ("iPXE ROM, UEFI", ipxe(7, b"iPXE", &[http, efi]), Some(SCRIPT)),
         ("iPXE ROM, RFC 3004", ipxe(0, b"\x04iPXE", &[http, bzimage]), Some(SCRIPT)),
@@ -71,7 +71,20 @@ fn boots_are_reported_and_renewals_of_running_systems_are_not() {
     let (_, rest) = answers(&mut machine, 2, &bytes(&message(MAC, MessageType::Request, selecting())));
     assert_eq!(rest, [Output::Given { mac: MAC, address: ADDRESS, boots: false }]);
 
-    let arm = message(MAC, MessageType::Request, firmware(11).into_iter().chain(selecting()));
-    let (_, rest) = answers(&mut machine, 3, &bytes(&arm));
-    assert!(events(&rest)[0].detail.contains("only BIOS and UEFI x64"), "{rest:?}");
+    let odd = message(MAC, MessageType::Request, firmware(2).into_iter().chain(selecting()));
+    let (_, rest) = answers(&mut machine, 3, &bytes(&odd));
+    assert!(events(&rest)[0].detail.contains("nobody makes a boot program"), "{rest:?}");
+}
+
+#[test]
+fn uefi_http_boot_is_told_a_url_and_sees_its_class() {
+    let mut machine = machine();
+    let options = || {
+        let class = DhcpOption::ClassIdentifier(b"HTTPClient:Arch:00016:UNDI:003001".to_vec());
+        firmware(0x10).into_iter().filter(|option| !matches!(option, DhcpOption::ClassIdentifier(_))).chain([class])
+    };
+    let (_, offer) = answer(&mut machine, 1, &message(MAC, MessageType::Discover, options()));
+    assert_eq!(boot_file(&offer).as_deref(), Some("http://10.0.0.1:9872/nbp/snponly.efi"));
+    let class = DhcpOption::ClassIdentifier(b"HTTPClient".to_vec());
+    assert_eq!(offer.opts().get(OptionCode::ClassIdentifier), Some(&class));
 }

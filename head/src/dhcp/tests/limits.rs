@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::boot::Arch;
 use crate::dhcp::{PacketError, Request};
 
 #[test]
@@ -19,7 +20,7 @@ fn an_answer_fits_the_client_by_leaving_out_what_can_be_spared() {
     for (len, max, expected) in cases {
         let mut settings = settings();
         settings.domain = Some("d".repeat(200));
-        settings.nbps.uefi = "u".repeat(len);
+        settings.nbps = Nbps::of(&Default::default(), [(Arch(7), "u".repeat(len))].into(), false);
         let mut machine = Machine::new(settings);
         machine.handle_input(at(0), Input::Nodes(Arc::new(Snapshot::new([node("n1", MAC, ADDRESS)]))));
         let mut options = firmware(7);

@@ -23,6 +23,7 @@ use super::error::Doing as _;
 use super::initramfs::{LoadedIndex, can_mount_root, load_index, write_modules_archive};
 use super::kernel::{FoundKernel, KernelConfig, common_compression, find_kernels, read_kernel};
 use super::library::{BLOB, HEADER, INFO, ImageLock, KERNEL, KERNELS, MODULES, TABLE, forbid_mounts, sync};
+use super::loaders;
 use super::tree::Tree;
 use super::{ImageError, InitramfsSettings, Library, ModulesReport, Progress, Version, VersionInfo};
 
@@ -116,6 +117,7 @@ impl Library {
         let dir = scratch.path().join("version");
         fs::create_dir(&dir).doing("create", &dir)?;
         let packed = pack_kernels(&tree, &kernels, settings, &dir, progress)?;
+        loaders::collect(&tree, &dir)?;
         warnings.extend(packed.reports.iter().flat_map(|report| report.warnings.clone()));
 
         progress.stage("Looking at the tree", None);

@@ -1,0 +1,307 @@
+//! What boot loaders are handed, whatever protocol they ask by: scripts, kernels, archives, tokens, boot programs. Who may have
+//! what is decided here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use wulfpack_shared::id::{Mac, NodeName, VersionId};
+use wulfpack_shared::limits::TOKEN_LIFETIME;
+use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::wire::Phase;
+
+use super::cache::{FileCache, LoadError};
+use super::neighbour;
+use super::sources::{AgentArchive, Tokens, VersionFile, Versions};
+use crate::boot::{
+    BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit,
+    choose_kernel,
+};
+use crate::config::TokenEvidence;
+use crate::dhcp::Evidence;
+use crate::fleet::{BootEvent, BootEvents};
+use crate::registry::{Node, Snapshot};
+
+/// Most bytes of kernels and modules that are kept in memory: a few versions with a few kernels each.
+const CACHE_MAX: usize = 512 * 1024 * 1024;
+
+/// What the service needs of the rest of the head.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The nodes.
+    pub nodes: watch::Receiver<Arc<Snapshot>>,
+    /// What the head says to every node; changes when keys are rotated.
+    pub head: watch::Receiver<Arc<HeadSettings>>,
+    /// What the DHCP server gave to whom.
+    pub evidence: Evidence,
+    /// Where events go.
+    pub events: Arc<dyn BootEvents>,
+    /// Image versions.
+    pub versions: Arc<dyn Versions>,
+    /// Join tokens.
+    pub tokens: Arc<dyn Tokens>,
+    /// The agent.
+    pub agent: Arc<dyn AgentArchive>,
+    /// Network boot programs.
+    pub programs: Arc<Programs>,
+    /// Boot scripts.
+    pub scripts: Arc<Scripts>,
+}
+
+/// The two ends of an exchange; an extension of every HTTP request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The machine.
+    pub remote: SocketAddr,
+    /// Our address of the HTTP boot service, as the machine knows it.
+    pub local: SocketAddr,
+    /// What tokens are given on at that address.
+    pub proof: TokenEvidence,
+}
+
+/// Why something is not handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such thing.
+    Missing(&'static str),
+    /// This machine does not get it.
+    Forbidden(String),
+    /// Something is wrong on the head.
+    Failed(String),
+}
+
+/// Something to hand out, and what the fleet is told when it is.
+pub type Handout = Result<(Bytes, Option<BootEvent>), Refusal>;
+
+/// What hands out; one for all protocols.
+#[derive(Debug)]
+pub struct Desk {
+    pub(super) services: Services,
+    files: FileCache,
+}
+
+impl Desk {
+    /// A desk with an empty memory.
+    pub fn new(services: Services) -> Self {
+        Self { services, files: FileCache::new(CACHE_MAX) }
+    }
+
+    /// Where events go.
+    pub fn events(&self) -> &Arc<dyn BootEvents> {
+        &self.services.events
+    }
+
+    pub(super) fn node(&self, mac: Mac) -> Option<Arc<Node>> {
+        self.services.nodes.borrow().by_mac(mac).cloned()
+    }
+
+    /// The boot script of a machine; one that says why it waits, where it cannot boot.
+    pub async fn script(&self, loader: Loader, peer: Peer, mac: Mac) -> Handout {
+        let node = self.node(mac);
+        let (text, event) = match self.boot(loader, peer, mac, node.as_deref()).await {
+            Ok((text, detail)) => (Ok(text), Some(self.event(Phase::Script, mac, peer, detail))),
+            Err(reason) => {
+                match &node {
+                    Some(node) => tracing::warn!(node = %node.name, %mac, %reason, "the node waits at its boot script"),
+                    None => tracing::debug!(%mac, %reason, "boot script asked for by an unknown machine"),
+                }
+                (self.services.scripts.waiting(loader, peer.local, mac, &reason), None)
+            }
+        };
+        let text = text.map_err(|error| Refusal::Failed(error.to_string()))?;
+        Ok((text.into(), event))
+    }
+
+    /// The script that leads any loader to its own.
+    pub fn autoexec(&self, loader: Loader, peer: Peer) -> Handout {
+        let text = self.services.scripts.autoexec(loader, peer.local);
+        Ok((text.map_err(|error| Refusal::Failed(error.to_string()))?.into(), None))
+    }
+
+    /// The script that boots the node, and what it boots; else what the machine waits for.
+    async fn boot(
+        &self,
+        loader: Loader,
+        peer: Peer,
+        mac: Mac,
+        node: Option<&Node>,
+    ) -> Result<(String, String), String> {
+        let Some(node) = node else {
+            return Err(format!("no node has the MAC address {mac}: \"wulf node add\" makes this machine one"));
+        };
+        let template = node.ipxe.as_deref().unwrap_or(DEFAULT_TEMPLATE);
+        let scripts = &self.services.scripts;
+        // An unknown template is told of below, when it is rendered.
+        if !scripts.boots_image(loader, template) {
+            let script = scripts.without_image(loader, template, (peer.local, mac), node.name.as_str());
+            return Ok((script.map_err(|error| error.to_string())?, format!("template {template}")));
+        }
+        let Some(image) = node.image.clone() else {
+            return Err(format!("node {0} has no image: \"wulf node set {0} --image NAME\" gives it one", node.name));
+        };
+        let versions = Arc::clone(&self.services.versions);
+        let version = tokio::task::spawn_blocking(move || versions.active(&image)).await;
+        let version = version.unwrap_or_else(|error| Err(error.to_string()))?;
+        let release = choose_kernel(node, &version.header).map_err(|error| error.to_string())?.version.clone();
+        let modules = self.read(version.id, &release, VersionFile::Modules).await.map_err(|error| match error {
+            LoadError::Missing => format!("image version {:.12} has no modules for kernel {release}", version.id),
+            LoadError::Failed(reason) => reason,
+        })?;
+        let visit = Visit {
+            node,
+            mac,
+            version: version.id,
+            header: &version.header,
+            format: InitramfsFormat::of(&modules).unwrap_or(InitramfsFormat::Plain),
+            base: peer.local,
+            now: wall_clock(),
+        };
+        let head = Arc::clone(&self.services.head.borrow());
+        let plan = BootPlan::new(&head, &visit).map_err(|error| error.to_string())?;
+        let script = scripts.boot(loader, template, &plan).map_err(|error| error.to_string())?;
+        if peer.proof == TokenEvidence::Approve {
+            // Asked here already, and last: a machine that cannot boot for another reason waits for that.
+            self.approved(peer, mac, &node.name).await?;
+        }
+        Ok((script, format!("{}, kernel {}", plan.image, plan.release)))
+    }
+
+    /// The join token of a machine's boot.
+    pub async fn token(self: &Arc<Self>, peer: Peer, mac: Mac) -> Handout {
+        let Some(node) = self.node(mac) else { return Err(Refusal::Missing("no node has this MAC address")) };
+        let work = {
+            let (desk, name) = (Arc::clone(self), node.name.clone());
+            move || {
+                let shown = desk.proven(peer, mac, &name);
+                let token = shown.and_then(|shown| desk.services.tokens.token(&name, mac, shown));
+                token.inspect_err(|why| desk.services.tokens.refused(&name, peer.remote.ip().to_canonical(), why))
+            }
+        };
+        let made = tokio::task::spawn_blocking(work).await;
+        match made.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(archive) => Ok((archive.into(), None)),
+            Err(reason) => {
+                tracing::warn!(node = %node.name, %mac, remote = %peer.remote.ip(), %reason, "no join token");
+                Err(Refusal::Forbidden(reason))
+            }
+        }
+    }
+
+    /// A file of an image version.
+    pub async fn file(&self, peer: Peer, version: VersionId, release: &str, file: VersionFile) -> Handout {
+        match self.read(version, release, file).await {
+            Ok(bytes) => Ok((bytes, self.kernel_event(peer, format!("{} {release}", file.name())))),
+            Err(LoadError::Missing) => Err(Refusal::Missing("no kept image version has this file")),
+            Err(LoadError::Failed(reason)) => {
+                tracing::error!(%version, release, name = file.name(), %reason, "file of an image version");
+                Err(Refusal::Failed(reason))
+            }
+        }
+    }
+
+    /// The agent's archive.
+    pub async fn agent(&self, peer: Peer, format: InitramfsFormat) -> Handout {
+        let source = Arc::clone(&self.services.agent);
+        let packed = tokio::task::spawn_blocking(move || source.archive(format)).await;
+        match packed.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(bytes) => Ok((bytes, self.kernel_event(peer, "agent".into()))),
+            Err(reason) => {
+                tracing::error!(%reason, "the agent's archive");
+                Err(Refusal::Failed(reason))
+            }
+        }
+    }
+
+    /// A network boot program.
+    pub fn program(&self, peer: Peer, name: &str) -> Handout {
+        let Some((name, bytes)) = self.services.programs.get(name) else {
+            return Err(Refusal::Missing("this head has no such boot program"));
+        };
+        Ok((bytes.clone(), self.machine_event(Phase::Nbp, peer, name.to_owned())))
+    }
+
+    /// shim or GRUB for a machine: those of its image, whose kernel they trust, else the head's.
+    pub async fn signed_loader(&self, peer: Peer, mac: Mac, loader: SignedLoader) -> Handout {
+        let Some(node) = self.node(mac) else { return Err(Refusal::Missing("no node has this MAC address")) };
+        let (versions, image) = (Arc::clone(&self.services.versions), node.image.clone());
+        let found = tokio::task::spawn_blocking(move || versions.signed_loader(image.as_ref(), loader)).await;
+        match found.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(bytes) => Ok((bytes, Some(self.event(Phase::Nbp, mac, peer, loader.name().to_owned())))),
+            Err(reason) => {
+                tracing::error!(node = %node.name, %reason, "signed boot loader");
+                Err(Refusal::Failed(reason))
+            }
+        }
+    }
+
+    async fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Bytes, LoadError> {
+        let versions = Arc::clone(&self.services.versions);
+        let release = release.to_owned();
+        let key = (version, release.clone(), file);
+        let load = move || {
+            let mut bytes = versions.read(version, &release, file)?;
+            // Archives are put together without a gap by some loaders, and the next must begin at a multiple of four.
+            if let (Some(bytes), VersionFile::Modules) = (&mut bytes, file) {
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+            }
+            Ok(bytes)
+        };
+        self.files.get(key, load).await
+    }
+
+    /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9); and
+    /// how long ago it showed that it boots, where it had to.
+    fn proven(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<Option<Duration>, String> {
+        let IpAddr::V4(address) = peer.remote.ip().to_canonical() else {
+            return Err(format!("{} is not an IPv4 address: tokens are given by IPv4 only", peer.remote.ip()));
+        };
+        match peer.proof {
+            TokenEvidence::Dhcp => match self.services.evidence.age(mac, address, Instant::now()) {
+                Some(age) if age <= TOKEN_LIFETIME => Ok(Some(age)),
+                Some(age) => Err(format!("{address} was given to {mac} {} s ago: ask by DHCP again", age.as_secs())),
+                None => Err(format!(
+                    "this head's DHCP server has not given {address} to a boot loader of {mac}: boot it again"
+                )),
+            },
+            TokenEvidence::Neighbour => match neighbour::mac_of(address) {
+                Some(found) if found == mac => Ok(None),
+                _ => Err(format!("the neighbour table of this head does not have {mac} at {address}")),
+            },
+            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address.into()).map(|()| None),
+        }
+    }
+
+    async fn approved(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<(), String> {
+        let (tokens, node, from) = (Arc::clone(&self.services.tokens), node.clone(), peer.remote.ip().to_canonical());
+        let asked = tokio::task::spawn_blocking(move || tokens.approved(&node, mac, from)).await;
+        asked.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn event(&self, phase: Phase, mac: Mac, peer: Peer, detail: String) -> BootEvent {
+        let node = self.node(mac).map(|node| node.name.clone());
+        BootEvent { mac, node, phase, ip: Some(peer.remote.ip()), detail, bytes: 0 }
+    }
+
+    fn kernel_event(&self, peer: Peer, detail: String) -> Option<BootEvent> {
+        self.machine_event(Phase::Kernel, peer, detail)
+    }
+
+    /// Files are asked for without a name: the machine is known by its address.
+    fn machine_event(&self, phase: Phase, peer: Peer, detail: String) -> Option<BootEvent> {
+        let ip = peer.remote.ip().to_canonical();
+        let given = if let IpAddr::V4(address) = ip { self.services.evidence.mac_of(address) } else { None };
+        let mac = given.or_else(|| {
+            let node = self.services.nodes.borrow().by_ip(ip).cloned()?;
+            let of = |interface: &&crate::registry::Interface| interface.ip == Some(ip) || interface.ip6 == Some(ip);
+            node.interfaces.iter().find(of)?.mac
+        })?;
+        Some(self.event(phase, mac, peer, detail))
+    }
+}
+
+fn wall_clock() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,49 @@
+//! Boot programs, GRUB, and the choice of templates.
+
+use super::*;
+
+#[tokio::test]
+async fn firmware_gets_boot_programs_as_what_it_takes_for_one() {
+    let world = world();
+    let (status, headers, _) = world.ask("HEAD", "/nbp/snponly.efi", &[]).await;
+    assert_eq!((status, header_of(&headers, header::CONTENT_LENGTH)), (StatusCode::OK, Some("10")));
+    assert_eq!(header_of(&headers, header::CONTENT_TYPE), Some("application/efi"));
+    assert_eq!(world.get("/nbp/snponly.efi").await.1, "MZ program");
+    let told = world.events();
+    assert_eq!((told[0].phase, told[0].detail.as_str()), (Phase::Nbp, "snponly.efi"));
+    let (status, script) = world.get("/nbp/autoexec.ipxe").await;
+    assert!(status == StatusCode::OK && script.contains("http://10.0.0.1:9872/boot/${netX/mac:hexhyp}/"), "{script}");
+    for path in ["/nbp/", "/nbp/x", "/nbp/../x", "/nbp/..%2fx", "/nbp/a/b/c", "/nbp//etc/passwd"] {
+        assert_eq!(world.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn grub_is_led_to_the_script_of_its_machine() {
+    let world = world();
+    let (status, text) = world.get("/grub/grub.cfg").await;
+    assert!(status == StatusCode::OK && text.contains("/grub/${net_default_mac}/grub.cfg"), "{text}");
+    // As GRUB writes the address.
+    let (status, script) = world.get("/grub/52:54:00:00:00:01/grub.cfg").await;
+    assert!(status == StatusCode::OK && script.contains(&format!("linux '{}'", kernel_path())), "{script}");
+    assert!(script.contains("'/boot/52-54-00-00-00-01/token'") && !script.contains("'initrd="), "{script}");
+    assert_eq!(world.get("/grub/52-54-00-00-00-01/grubx64.efi").await.1, "grubx64.efi of debian");
+    assert_eq!(world.get("/grub/52-54-00-00-00-01/SHIMX64.EFI").await.1, "shimx64.efi of debian");
+    assert_eq!(world.get("/grub/52-54-00-00-00-02/shimx64.efi").await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(world.get("/grub/52-54-00-00-00-09/shimx64.efi").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(world.get("/grub/52-54-00-00-00-01/passwd").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_node_chooses_its_template_and_an_unknown_one_is_told_of() {
+    let mut world = world();
+    let chosen =
+        |name: &str, mac, image, template: &str| Node { ipxe: Some(template.into()), ..node(name, mac, image) };
+    let nodes = [chosen("n1", MAC, Some("debian"), "nowhere"), chosen("bare", BARE, None, "localdisk")];
+    world.services.nodes = watch::channel(Arc::new(Snapshot::new(nodes))).1;
+    let (_, script) = world.get("/boot/52-54-00-00-00-02/script.ipxe").await;
+    assert!(script.contains("sanboot") && script.contains("bare boots from its local disk"), "{script}");
+    assert_eq!(world.events()[0].detail, "template localdisk");
+    let (_, script) = world.get("/boot/52-54-00-00-00-01/script.ipxe").await;
+    assert!(script.contains("there is no boot script template") && script.contains("sleep"), "{script}");
+}

@@ -1,0 +1,75 @@
+//! The firmware matrix (issue 5, point 2): each way from power-on to a login that a PC has.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use wulfpack_tests::cluster::{Cluster, ClusterSetup, is_there};
+use wulfpack_tests::harness::{Firmware, MachineSpec};
+
+const BOOT: Duration = Duration::from_secs(400);
+
+fn named(name: &'static str) -> ClusterSetup {
+    ClusterSetup { name, ..ClusterSetup::default() }
+}
+
+/// Boots one machine to its login and lets `look` look around in it.
+fn boots(setup: &ClusterSetup, firmware: Firmware, look: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let cluster = Cluster::prepare(setup, |_| ())?;
+    let machine = cluster.power_on(0, &MachineSpec { firmware, ..MachineSpec::default() })?;
+    cluster.wait_ready(1, BOOT).with_context(|| format!("its console ends: {}", machine.console().tail(40)))?;
+    assert_eq!(cluster.login(0, "hostname")?.trim(), "n1");
+    look(&cluster)?;
+    drop(machine);
+    cluster.succeeded();
+    Ok(())
+}
+
+/// Runs a command on the node that must print exactly this.
+fn prints(cluster: &Cluster, script: &str, expected: &str) -> Result<()> {
+    let printed = cluster.login(0, script)?;
+    assert_eq!(printed.trim(), expected, "{script}");
+    Ok(())
+}
+
+#[test]
+fn uefi_boots_by_http_alone() -> Result<()> {
+    boots(&named("http"), Firmware::UefiHttp, |cluster| {
+        prints(cluster, "test -d /sys/firmware/efi && echo efi", "efi")?;
+        let log = cluster.head.log()?.text();
+        assert!(log.contains("for HTTP boot UEFI x64 HTTP: /nbp/snponly.efi"), "{log}");
+        assert!(!log.contains("TFTP request"), "{log}");
+        Ok(())
+    })
+}
+
+/// Firmware, shim, GRUB and kernel each check the next; the kernel is locked down and takes only signed modules.
+#[test]
+fn secure_boot_goes_from_shim_to_a_locked_down_kernel() -> Result<()> {
+    let setup = ClusterSetup { configure: |config| config.boot.grub = true, ..named("secureboot") };
+    boots(&setup, Firmware::SecureBoot, |cluster| {
+        let variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
+        prints(cluster, &format!("od -An -tu1 -j4 -N1 {variable} | tr -d ' '"), "1")?;
+        prints(cluster, "dmesg | grep -c 'Secure boot enabled'", "1")?;
+        prints(cluster, "grep -o '\\[integrity\\]' /sys/kernel/security/lockdown", "[integrity]")?;
+        // The agent loaded modules under lockdown, and the root stands on them.
+        prints(cluster, "grep -cE '^(overlay|squashfs|loop) ' /proc/modules", "3")?;
+        prints(cluster, "cat /proc/sys/kernel/tainted", "0")?;
+        // Neither token nor names of archives are where every user can read them.
+        prints(cluster, "grep -cE 'token|initrd=' /proc/cmdline || true", "0")?;
+        prints(cluster, "systemctl is-system-running", "running")
+    })
+}
+
+/// A node's template is followed at its next question, without a power cycle.
+#[test]
+fn a_machine_told_to_use_its_disk_goes_back_to_its_image_when_told() -> Result<()> {
+    let setup = ClusterSetup { profile: &["--ipxe", "localdisk"], ..named("localdisk") };
+    let cluster = Cluster::prepare(&setup, |_| ())?;
+    let machine = cluster.power_on(0, &MachineSpec::small())?;
+    let console = machine.console();
+    console.wait_for("n1 boots from its local disk", BOOT)?;
+    console.wait_for("n1 has no local disk that boots", BOOT)?;
+    assert!(is_there(&cluster.head.status(0)?.nodes, "n1", |node| node.held == 0));
+    cluster.head.wulf(&["profile", "set", "default", "--ipxe", "default"])?;
+    cluster.ends_well(vec![machine], BOOT)
+}
