@@ -132,4 +132,4 @@ fn golden_trace() {
     assert_eq!(world.trace(), GOLDEN);
 }
 
-const GOLDEN: u64 = 14_202_169_161_099_997_115;
+const GOLDEN: u64 = 746_088_192_391_731_907;

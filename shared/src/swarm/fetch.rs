@@ -362,11 +362,14 @@ impl Engine {
     /// A verified unit is in the store, however it came.
     pub(super) fn take_over(&mut self, now: Mono, ix: ImageIx, unit: u32) {
         self.set_wanted(ix, unit, false);
-        let Some(image) = self.image_mut(ix) else { return };
+        let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         if !image.held.set(unit) {
             return;
         }
         image.log.push(unit);
+        for theirs in self.peers.values_mut().filter_map(|peer| peer.image_mut(ix)) {
+            theirs.common += u32::from(theirs.has.get(unit));
+        }
         let in_pages = image.is_page(unit);
         let pages = !image.pages_said && in_pages && image.pages_held();
         image.pages_said |= pages;

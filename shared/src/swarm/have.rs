@@ -1,4 +1,5 @@
-//! HAVE: telling each peer what became ours, as state. Sent after two run times or 20 ms, whichever is earlier.
+//! HAVE: telling each peer what became ours, as state. Sent after the time of two runs that have the link to
+//! themselves or 20 ms, whichever is earlier.
 
 use core::time::Duration;
 
@@ -21,7 +22,9 @@ const LOG_FACTOR: usize = 2;
 impl Engine {
     /// Something became ours: announce it soon, at once if `at_once`.
     pub(super) fn announce(&mut self, now: Mono, at_once: bool) {
-        let delay = if at_once { Duration::ZERO } else { (self.pace.run() * 2).clamp(SHORTEST, LONGEST) };
+        // The average is of runs that shared our link with those in the other slots.
+        let alone = self.pace.run() / u32::from(self.config.slots_down.max(1));
+        let delay = if at_once { Duration::ZERO } else { (alone * 2).clamp(SHORTEST, LONGEST) };
         let due = now + delay;
         self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
     }
@@ -33,7 +36,7 @@ impl Engine {
         for peer in peers {
             self.tell(peer);
         }
-        self.advertise(false);
+        self.offer(self.now);
         for image in self.images.iter_mut().flatten() {
             if image.log.len() > LOG_FACTOR * image.total as usize {
                 image.log = image.held.iter().collect();

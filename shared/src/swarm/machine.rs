@@ -13,6 +13,7 @@ use super::image::Image;
 use super::neighbours::Known;
 use super::peers::Peer;
 use super::serve::UpSlot;
+use super::slots::Offers;
 use super::trust::Suspicion;
 use super::{Config, ImageIx, Input, Output, PeerIx, Reason, ReqId, Stats};
 use crate::image::{Run, Units};
@@ -52,6 +53,8 @@ pub struct Engine {
     /// Slots are free, and from then on a request may be doubled.
     pub(super) double_next: Option<Mono>,
     pub(super) hears_progress: bool,
+    /// Who was told of free slots, and when more are.
+    pub(super) offers: Offers,
     pub(super) draining: bool,
     pub(super) stats: Stats,
 }
@@ -78,7 +81,7 @@ impl Engine {
             tracker_backoff: Backoff::default(),
             flush_at: None,
             keep_at: None,
-            remind_at: Mono::ZERO,
+            remind_at: now.mono + super::neighbours::QUIET_TICK,
             next_recheck: Mono::ZERO,
             starved_again: Mono::ZERO,
             store_full_until: Mono::ZERO,
@@ -87,6 +90,7 @@ impl Engine {
             double_next: None,
             hears_progress: false,
             draining: false,
+            offers: Offers::default(),
             stats: Stats::default(),
         }
     }
@@ -105,6 +109,9 @@ impl Engine {
         }
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush();
+        }
+        if self.offers.widen_at.is_some_and(|at| at <= now) {
+            self.offer(now);
         }
         if self.hungry {
             self.fill(now);
@@ -133,7 +140,8 @@ impl Engine {
             Input::Ended { req, end } => self.on_ended(now, req, end),
             Input::Draining(draining) => {
                 self.draining = draining;
-                self.advertise(false);
+                self.withdraw_offers();
+                self.offer(now);
             }
         }
     }
@@ -148,7 +156,8 @@ impl Engine {
         let due = self.next_due().map(|at| (at, Reason::Deadline));
         let flush = self.flush_at.map(|at| (at, Reason::Announce));
         let keep = self.keep_at.map(|at| (at, Reason::Housekeeping));
-        [due, flush, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let widen = self.offers.widen_at.map(|at| (at, Reason::Announce));
+        [due, flush, widen, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
     /// What was counted so far.

@@ -5,7 +5,7 @@
 //!
 //! * `machine.rs`: state, dispatch, timers; `image.rs` and `peers.rs`: what we and others hold.
 //! * `fetch.rs` and `tail.rs`: requests, deadlines, endgame, starving; `picker.rs`: rarest first; `trust.rs`: corrupt units.
-//! * `serve.rs`: slots; `head.rs`: what a head gives out; `have.rs`: announcements; `neighbours.rs`: dialling and parting.
+//! * `serve.rs` and `slots.rs`: slots, and who is told of free ones; `head.rs`: what a head gives out; `have.rs`: announcements; `neighbours.rs`: dialling and parting.
 //! * `event.rs`: the contract, every input and output; `config.rs` and `stats.rs`: what goes in once and what is counted.
 mod bits;
 mod config;
@@ -20,6 +20,7 @@ mod neighbours;
 mod peers;
 mod picker;
 mod serve;
+mod slots;
 mod stats;
 mod tail;
 mod trust;

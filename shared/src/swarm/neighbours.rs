@@ -25,7 +25,7 @@ const IDLE: Duration = Duration::from_secs(30);
 const TRACKER_FIRST: Duration = Duration::from_secs(1);
 /// How often to look while there is something to do, and while all is done but connections stand.
 const BUSY_TICK: Duration = Duration::from_millis(250);
-const QUIET_TICK: Duration = Duration::from_secs(1);
+pub(super) const QUIET_TICK: Duration = Duration::from_secs(1);
 
 /// Somebody who could be dialled.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +85,7 @@ impl Engine {
         }
         self.peers.insert(ix, peer);
         self.tell(ix);
-        self.advertise(true);
+        self.offer(now);
         self.dial(now);
     }
 
@@ -115,7 +115,7 @@ impl Engine {
             }
         }
         self.remove_peer(ix);
-        self.advertise(true);
+        self.offer(now);
         self.hungry = true;
         self.dial(now);
     }
@@ -214,7 +214,7 @@ impl Engine {
         }
         if now >= self.remind_at {
             self.remind_at = now + QUIET_TICK;
-            self.remind();
+            self.remind(now);
         }
         if !self.config.is_head() && !self.is_done() {
             self.report_starved(now);

@@ -20,6 +20,8 @@ const RECHECK_EACH: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(super) struct PeerImage {
     pub(super) has: Bits,
+    /// Units that it and we hold.
+    pub(super) common: u32,
     /// On a node: what it holds and we want. On a head: what it lacks and was not sent.
     pub(super) offer: Tree,
     /// On a head: units sent to it that it has not announced yet; each counts as a copy.
@@ -103,6 +105,7 @@ impl Peer {
             }
             PeerImage {
                 has: Bits::new(image.total),
+                common: 0,
                 offer,
                 given: Bits::new(if head { image.total } else { 0 }),
                 told: 0,
@@ -147,6 +150,7 @@ impl Engine {
                 theirs.repeats += 1;
                 continue;
             }
+            theirs.common += u32::from(image.held.get(unit));
             if head {
                 theirs.offer.clear(unit);
                 let was_given = theirs.given.clear(unit);
@@ -179,6 +183,7 @@ impl Engine {
         if !theirs.has.clear(unit) {
             return;
         }
+        theirs.common -= u32::from(image.held.get(unit));
         if head {
             if image.held.get(unit) {
                 theirs.offer.set(unit);

@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use super::machine::Engine;
-use super::picker::below;
-use super::{Choice, ImageIx, Misdeed, Output, PeerIx, PeerMessage, RefuseReason, ServeId};
+use super::{Choice, ImageIx, Misdeed, Output, PeerIx, RefuseReason, ServeId};
 use crate::image::Run;
 use crate::time::Mono;
 
@@ -55,7 +54,7 @@ impl Engine {
                 peer.told_free = peer.told_free.saturating_sub(1);
             }
             if self.up.len() >= usize::from(self.config.slots_up) {
-                self.advertise(false); // the last one is taken: nobody should come in vain
+                self.withdraw_offers(); // the last one is taken: nobody should come in vain
             }
         }
     }
@@ -119,7 +118,7 @@ impl Engine {
         }
         match slot.queued.and_then(|ask| self.begin(now, slot.peer, ask, slot.runs)) {
             Some(next) => self.up.push(next),
-            None => self.advertise(true),
+            None => self.offer(now),
         }
     }
 
@@ -139,71 +138,26 @@ impl Engine {
     }
 
     /// An even share of the slots among those who lack something.
-    fn share(&self) -> usize {
+    pub(super) fn share(&self) -> usize {
         let lacking = self.peers.values().filter(|peer| self.lacks(peer)).count();
         usize::from(self.config.slots_up).div_ceil(lacking.max(1))
     }
 
-    fn free_slots(&self) -> usize {
+    pub(super) fn free_slots(&self) -> usize {
         if self.draining { 0 } else { usize::from(self.config.slots_up).saturating_sub(self.up.len()) }
     }
 
-    fn room_for(&self, ix: PeerIx, share: usize) -> u8 {
+    pub(super) fn room_for(&self, ix: PeerIx, share: usize) -> u8 {
         let held = self.up.iter().filter(|slot| slot.peer == ix).count();
         u8::try_from(self.free_slots().min(share.saturating_sub(held))).unwrap_or(u8::MAX)
     }
 
     /// Whether we may have something for the peer.
-    fn lacks(&self, peer: &super::peers::Peer) -> bool {
+    pub(super) fn lacks(&self, peer: &super::peers::Peer) -> bool {
         !peer.is_head()
             && self.images.iter().zip(&peer.images).any(|(ours, theirs)| {
                 let (Some(ours), Some(theirs)) = (ours, theirs) else { return false };
-                ours.held.ones() > 0 && !theirs.has.is_full()
+                ours.held.ones() > theirs.common
             })
-    }
-
-    /// Tells peers of free slots. With `only_news`, those who believe that there is none for them and could have one: first
-    /// those who came in vain, as many as there are slots, and only if there are none such, all. Without, everybody whose
-    /// belief is off.
-    pub(super) fn advertise(&mut self, only_news: bool) {
-        let free = self.free_slots();
-        if only_news && free == 0 {
-            return;
-        }
-        let share = self.share();
-        let peers: Vec<PeerIx> = self.peers.keys().copied().collect();
-        let start = below(&mut self.rng, u32::try_from(peers.len()).unwrap_or(u32::MAX)) as usize;
-        let mut news = vec![];
-        for &ix in peers[start..].iter().chain(&peers[..start]) {
-            let Some(peer) = self.peers.get(&ix) else { continue };
-            if only_news && peer.told_free > 0 {
-                continue;
-            }
-            let room = if self.lacks(peer) { self.room_for(ix, share) } else { 0 };
-            if room != peer.told_free {
-                news.push((peer.came_in_vain, ix, room));
-            }
-        }
-        if only_news && news.iter().any(|(vain, ..)| vain.is_some()) {
-            news.retain(|(vain, ..)| vain.is_some());
-            news.sort_by_key(|&(vain, ..)| vain); // stable: ties stay in their random order
-            news.truncate(free);
-        }
-        for (_, ix, free) in news {
-            if let Some(peer) = self.peers.get_mut(&ix) {
-                peer.told_free = free;
-                peer.came_in_vain = None;
-            }
-            self.out.push_back(Output::Send { peer: ix, message: PeerMessage::Slots { free } });
-        }
-    }
-
-    /// Says the number of free slots again to all who lack something, if there are any: whatever a peer believes, it does
-    /// not wait for ever.
-    pub(super) fn remind(&mut self) {
-        for peer in self.peers.values_mut() {
-            peer.told_free = 0;
-        }
-        self.advertise(true);
     }
 }

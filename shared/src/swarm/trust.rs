@@ -75,6 +75,7 @@ impl Engine {
         for (&peer, theirs) in &mut self.peers {
             if let Some(theirs) = theirs.image_mut(ix) {
                 theirs.told_complete = false;
+                theirs.common -= u32::from(theirs.has.get(unit));
                 self.out.push_back(Output::Send { peer, message: PeerMessage::Lost { image: ix, unit } });
             }
         }
