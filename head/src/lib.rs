@@ -5,6 +5,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod exit;
 pub mod fleet;
 pub mod http;

@@ -70,6 +70,8 @@ pub const DATA_PORT: u16 = 9871;
 pub const HTTP_PORT: u16 = 9872;
 /// UDP port of TFTP (RFC 1350, section 4).
 pub const TFTP_PORT: u16 = 69;
+/// Largest DHCPv6 packet: it fits in one frame with the headers of IPv6 and UDP. Bytes.
+pub const DHCP6_PACKET_MAX: usize = 1452;
 /// Largest TFTP request; a path and options fit in one datagram that no network cuts. Bytes.
 pub const TFTP_REQUEST_MAX: usize = 1024;
 /// UDP port of the DHCP server (RFC 2131, section 4.1).

@@ -7,4 +7,6 @@ pub mod demo;
 pub mod figures;
 pub mod fuzz;
 pub mod harness;
+pub mod rush;
 pub mod sim;
+pub mod storm;

@@ -73,3 +73,25 @@ fn a_machine_told_to_use_its_disk_goes_back_to_its_image_when_told() -> Result<(
     cluster.head.wulf(&["profile", "set", "default", "--ipxe", "default"])?;
     cluster.ends_well(vec![machine], BOOT)
 }
+
+/// No IPv4 anywhere: firmware, iPXE, join, swarm and login by IPv6.
+#[test]
+fn an_ipv6_only_machine_boots_by_pxe() -> Result<()> {
+    let setup = ClusterSetup { only_ipv6: true, ..named("pxe6") };
+    boots(&setup, Firmware::Uefi6, |cluster| {
+        prints(cluster, "ip -4 -o address show dev eth0 | wc -l", "0")?;
+        let address = cluster.address(0)?;
+        prints(cluster, "ip -6 -o address show dev eth0 scope global | awk '{print $4}'", &format!("{address}/64"))?;
+        prints(cluster, "systemctl is-system-running", "running")
+    })
+}
+
+#[test]
+fn an_ipv6_only_machine_boots_by_http() -> Result<()> {
+    let setup = ClusterSetup { only_ipv6: true, ..named("http6") };
+    boots(&setup, Firmware::UefiHttp, |cluster| {
+        let log = cluster.head.log()?.text();
+        assert!(log.contains("for HTTP boot UEFI x64 HTTP: /nbp/snponly.efi"), "{log}");
+        Ok(())
+    })
+}

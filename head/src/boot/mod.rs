@@ -8,6 +8,7 @@ mod plan;
 mod programs;
 mod script;
 mod templates;
+mod waves;
 
 pub use arch::{Arch, Carrier, Platform};
 pub use format::InitramfsFormat;
@@ -17,6 +18,7 @@ pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit, choose_kernel};
 pub use programs::Programs;
 pub use script::{ScriptError, Scripts};
 pub use templates::{DEFAULT_TEMPLATE, is_template_name};
+pub use waves::Waves;
 
 #[cfg(test)]
 mod tests;

@@ -176,8 +176,9 @@ fn command_line(
 ) -> Result<String, PlanError> {
     let node = visit.node;
     let interface = node.interface(visit.mac);
-    // First the address at which this machine reaches us; the sort is stable.
-    let mut heads = head.heads.clone();
+    // First the address at which this machine reaches us; the sort is stable. Of the other family it has no address yet.
+    let of_family = |addr: &&HeadAddr| addr.control.is_ipv4() == visit.base.is_ipv4();
+    let mut heads: Vec<_> = head.heads.iter().filter(of_family).cloned().collect();
     heads.sort_by_key(|addr| addr.control.ip() != visit.base.ip());
     heads.truncate(HEADS_MAX);
     let boot_args = BootArgs {
@@ -187,7 +188,7 @@ fn command_line(
         mac: Some(visit.mac),
         device: interface.and_then(|interface| interface.device.clone()),
         mtu: interface.and_then(|interface| interface.mtu),
-        address: interface.and_then(address),
+        address: interface.and_then(|interface| address(interface, visit.base.is_ipv6())),
         time: Some(visit.now),
         on_fail: node.on_fail,
         debug: head.debug,
@@ -208,6 +209,9 @@ fn command_line(
 }
 
 /// Only a whole address: without its prefix the agent asks by DHCP.
-fn address(interface: &Interface) -> Option<FixedAddress> {
+fn address(interface: &Interface, six: bool) -> Option<FixedAddress> {
+    if six {
+        return Some(FixedAddress { ip: interface.ip6?, prefix: interface.prefix6?, gateway: interface.gateway6 });
+    }
     Some(FixedAddress { ip: interface.ip?, prefix: interface.prefix?, gateway: interface.gateway })
 }

@@ -166,6 +166,8 @@ pub struct BootConfig {
     /// Boot programs by architecture (DHCP option 93, as `00:07`), before those that are found by their names; a node's
     /// `boot program` goes first. Warewulf has it below `tftp: ipxe:`.
     pub programs: BTreeMap<String, String>,
+    /// Machines that load kernel and initramfs at a time, the others wait at their boot script; 0: no limit.
+    pub wave: usize,
 }
 
 /// When a node counts as ready (REAL-CLUSTERS, rule 26).

@@ -2,7 +2,7 @@
 //! boot services know a machine by its address.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ pub struct Evidence(Arc<Mutex<Exchanges>>);
 
 #[derive(Debug, Default)]
 struct Exchanges {
-    by_address: BTreeMap<Ipv4Addr, Exchange>,
-    by_mac: BTreeMap<Mac, Ipv4Addr>,
+    by_address: BTreeMap<IpAddr, Exchange>,
+    /// One address of each family.
+    by_mac: BTreeMap<(Mac, bool), IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,51 +37,55 @@ impl Evidence {
     }
 
     /// `mac` was given `address` at `at`; whether by the wish of a boot loader, `boots` says.
-    pub fn given(&self, mac: Mac, address: Ipv4Addr, boots: bool, at: Instant) {
+    pub fn given(&self, mac: Mac, address: impl Into<IpAddr>, boots: bool, at: Instant) {
+        let address = address.into();
+        let key = |mac| (mac, address.is_ipv6());
         let mut exchanges = self.exchanges();
         let before = exchanges.by_address.get(&address).filter(|exchange| exchange.mac == mac);
         let booted = if boots { Some(at) } else { before.and_then(|exchange| exchange.booted) };
-        if let Some(before) = exchanges.by_mac.insert(mac, address).filter(|before| *before != address) {
+        if let Some(before) = exchanges.by_mac.insert(key(mac), address).filter(|before| *before != address) {
             exchanges.by_address.remove(&before);
         }
         if let Some(other) =
             exchanges.by_address.insert(address, Exchange { mac, at, booted }).filter(|other| other.mac != mac)
         {
-            exchanges.by_mac.remove(&other.mac);
+            exchanges.by_mac.remove(&key(other.mac));
         }
         if exchanges.by_address.len() > MACHINES_MAX {
             let oldest = exchanges.by_address.iter().min_by_key(|(_, exchange)| exchange.at).map(|(a, e)| (*a, e.mac));
             if let Some((address, mac)) = oldest {
                 exchanges.by_address.remove(&address);
-                exchanges.by_mac.remove(&mac);
+                exchanges.by_mac.remove(&(mac, address.is_ipv6()));
             }
         }
     }
 
-    /// `mac` gave its address back, or found it in use.
+    /// `mac` gave its IPv4 address back, or found it in use.
     pub fn released(&self, mac: Mac) {
         let mut exchanges = self.exchanges();
-        if let Some(address) = exchanges.by_mac.remove(&mac) {
+        if let Some(address) = exchanges.by_mac.remove(&(mac, false)) {
             exchanges.by_address.remove(&address);
         }
     }
 
     /// The machine that was last given this address.
-    pub fn mac_of(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.exchanges().by_address.get(&address).map(|exchange| exchange.mac)
+    pub fn mac_of(&self, address: impl Into<IpAddr>) -> Option<Mac> {
+        self.exchanges().by_address.get(&address.into()).map(|exchange| exchange.mac)
     }
 
     /// How long before `now` this address was given to a boot loader of this machine; `None` if it was not, or was given to
     /// another machine since.
-    pub fn age(&self, mac: Mac, address: Ipv4Addr, now: Instant) -> Option<Duration> {
+    pub fn age(&self, mac: Mac, address: impl Into<IpAddr>, now: Instant) -> Option<Duration> {
         let exchanges = self.exchanges();
-        let exchange = exchanges.by_address.get(&address).filter(|exchange| exchange.mac == mac)?;
+        let exchange = exchanges.by_address.get(&address.into()).filter(|exchange| exchange.mac == mac)?;
         exchange.booted.map(|booted| now.saturating_duration_since(booted))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -97,6 +102,17 @@ mod tests {
         assert_eq!((evidence.mac_of(x), evidence.mac_of(y)), (None, Some(b)));
         evidence.released(b);
         assert_eq!(evidence.mac_of(y), None);
+    }
+
+    #[test]
+    fn a_machine_has_an_address_of_each_family() {
+        let (evidence, start, mac) = (Evidence::default(), Instant::now(), Mac([2, 0, 0, 0, 0, 1]));
+        let (four, six) = (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+        evidence.given(mac, four, true, start);
+        evidence.given(mac, six, true, start);
+        assert_eq!((evidence.mac_of(four), evidence.mac_of(six)), (Some(mac), Some(mac)));
+        evidence.released(mac);
+        assert_eq!((evidence.mac_of(four), evidence.mac_of(six)), (None, Some(mac)));
     }
 
     #[test]

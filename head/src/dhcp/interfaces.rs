@@ -1,9 +1,9 @@
 //! The head's own network interfaces, as the kernel has them now (getifaddrs(3)).
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
 use wulfpack_shared::id::Mac;
 
@@ -18,6 +18,14 @@ pub struct Link {
     pub mac: Mac,
     /// Its IPv4 addresses with their networks, the primary one first.
     pub addresses: Vec<Ipv4Net>,
+    /// Its IPv6 addresses with their networks, without those of the link alone.
+    pub addresses6: Vec<Ipv6Net>,
+}
+
+impl Link {
+    fn has_address(&self) -> bool {
+        !(self.addresses.is_empty() && self.addresses6.is_empty())
+    }
 }
 
 /// Why an interface cannot be used.
@@ -27,15 +35,17 @@ pub enum InterfaceError {
     #[error("cannot list network interfaces: {0}")]
     List(#[source] io::Error),
     /// No interface of this name.
-    #[error("there is no network interface {name:?}; those with an IPv4 address are: {known}")]
+    #[error("there is no network interface {name:?}; those with an address are: {known}")]
     Missing {
         /// The name that was asked for.
         name: String,
         /// The names there are.
         known: String,
     },
-    /// An interface without an IPv4 address.
-    #[error("network interface {name:?} has no IPv4 address: give it one, then start again")]
+    /// An interface without an address.
+    #[error(
+        "network interface {name:?} has no IPv4 address and none of IPv6 but that of the link: give it one, then start again"
+    )]
     NoAddress {
         /// Its name.
         name: String,
@@ -50,10 +60,10 @@ pub fn links(names: &[String]) -> Result<Vec<Link>, InterfaceError> {
         .map(|name| {
             let link = all.iter().find(|link| link.name == *name).ok_or_else(|| {
                 let known: Vec<_> =
-                    all.iter().filter(|link| !link.addresses.is_empty()).map(|link| link.name.as_str()).collect();
+                    all.iter().filter(|link| link.has_address()).map(|link| link.name.as_str()).collect();
                 InterfaceError::Missing { name: name.clone(), known: known.join(", ") }
             })?;
-            if link.addresses.is_empty() {
+            if !link.has_address() {
                 return Err(InterfaceError::NoAddress { name: name.clone() });
             }
             Ok(link.clone())
@@ -72,7 +82,7 @@ fn all() -> io::Result<Vec<Link>> {
             Some(position) => position,
             None => {
                 let Ok(index) = nix::net::if_::if_nametoindex(name.as_str()) else { continue };
-                links.push(Link { name, index, mac: Mac([0; 6]), addresses: vec![] });
+                links.push(Link { name, index, mac: Mac([0; 6]), addresses: vec![], addresses6: vec![] });
                 links.len() - 1
             }
         };
@@ -86,6 +96,14 @@ fn all() -> io::Result<Vec<Link>> {
             let mask = mask.unwrap_or(Ipv4Addr::BROADCAST);
             if let Ok(net) = Ipv4Net::with_netmask(ip.ip(), mask) {
                 link.addresses.push(net);
+            }
+        }
+        if let Some(ip) = address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip)
+            && !ip.is_unicast_link_local()
+        {
+            let mask = entry.netmask.and_then(|mask| mask.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip));
+            if let Ok(net) = Ipv6Net::with_netmask(ip, mask.unwrap_or(Ipv6Addr::from([0xff; 16]))) {
+                link.addresses6.push(net);
             }
         }
     }

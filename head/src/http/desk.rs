@@ -2,30 +2,34 @@
 //! what is decided here.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::limits::TOKEN_LIFETIME;
-use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::time::{Mono, UnixTime};
 use wulfpack_shared::wire::Phase;
 
 use super::cache::{FileCache, LoadError};
 use super::neighbour;
 use super::sources::{AgentArchive, Tokens, VersionFile, Versions};
 use crate::boot::{
-    BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit,
+    BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit, Waves,
     choose_kernel,
 };
 use crate::config::TokenEvidence;
 use crate::dhcp::Evidence;
+use crate::dhcp6::mac_of_address;
 use crate::fleet::{BootEvent, BootEvents};
 use crate::registry::{Node, Snapshot};
 
 /// Most bytes of kernels and modules that are kept in memory: a few versions with a few kernels each.
 const CACHE_MAX: usize = 512 * 1024 * 1024;
+
+/// What events call the last archive of a boot.
+const AGENT: &str = "agent";
 
 /// What the service needs of the rest of the head.
 #[derive(Clone, Debug)]
@@ -48,6 +52,8 @@ pub struct Services {
     pub programs: Arc<Programs>,
     /// Boot scripts.
     pub scripts: Arc<Scripts>,
+    /// How many machines load kernel and archives at a time; 0: no limit.
+    pub wave: usize,
 }
 
 /// The two ends of an exchange; an extension of every HTTP request.
@@ -80,17 +86,31 @@ pub type Handout = Result<(Bytes, Option<BootEvent>), Refusal>;
 pub struct Desk {
     pub(super) services: Services,
     files: FileCache,
+    waves: Mutex<Waves>,
+    started: Instant,
 }
 
 impl Desk {
     /// A desk with an empty memory.
     pub fn new(services: Services) -> Self {
-        Self { services, files: FileCache::new(CACHE_MAX) }
+        let waves = Mutex::new(Waves::new(services.wave));
+        Self { services, files: FileCache::new(CACHE_MAX), waves, started: Instant::now() }
     }
 
-    /// Where events go.
-    pub fn events(&self) -> &Arc<dyn BootEvents> {
-        &self.services.events
+    /// Something was handed out: the fleet is told, and the machine's place in its wave may be free.
+    pub fn record(&self, event: BootEvent) {
+        if event.phase == Phase::Kernel && event.detail == AGENT {
+            self.waves().done(event.mac);
+        }
+        self.services.events.record(event);
+    }
+
+    fn waves(&self) -> MutexGuard<'_, Waves> {
+        self.waves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Mono {
+        Mono(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn node(&self, mac: Mac) -> Option<Arc<Node>> {
@@ -165,6 +185,8 @@ impl Desk {
             // Asked here already, and last: a machine that cannot boot for another reason waits for that.
             self.approved(peer, mac, &node.name).await?;
         }
+        let admitted = self.waves().admit(self.now(), mac);
+        admitted.map_err(|before| format!("{before} machines load before {}, it waits for its turn", node.name))?;
         Ok((script, format!("{}, kernel {}", plan.image, plan.release)))
     }
 
@@ -206,7 +228,7 @@ impl Desk {
         let source = Arc::clone(&self.services.agent);
         let packed = tokio::task::spawn_blocking(move || source.archive(format)).await;
         match packed.unwrap_or_else(|error| Err(error.to_string())) {
-            Ok(bytes) => Ok((bytes, self.kernel_event(peer, "agent".into()))),
+            Ok(bytes) => Ok((bytes, self.kernel_event(peer, AGENT.into()))),
             Err(reason) => {
                 tracing::error!(%reason, "the agent's archive");
                 Err(Refusal::Failed(reason))
@@ -254,9 +276,7 @@ impl Desk {
     /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9); and
     /// how long ago it showed that it boots, where it had to.
     fn proven(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<Option<Duration>, String> {
-        let IpAddr::V4(address) = peer.remote.ip().to_canonical() else {
-            return Err(format!("{} is not an IPv4 address: tokens are given by IPv4 only", peer.remote.ip()));
-        };
+        let address = peer.remote.ip().to_canonical();
         match peer.proof {
             TokenEvidence::Dhcp => match self.services.evidence.age(mac, address, Instant::now()) {
                 Some(age) if age <= TOKEN_LIFETIME => Ok(Some(age)),
@@ -265,11 +285,13 @@ impl Desk {
                     "this head's DHCP server has not given {address} to a boot loader of {mac}: boot it again"
                 )),
             },
-            TokenEvidence::Neighbour => match neighbour::mac_of(address) {
-                Some(found) if found == mac => Ok(None),
+            TokenEvidence::Neighbour => match address {
+                IpAddr::V4(four) if neighbour::mac_of(four) == Some(mac) => Ok(None),
+                // An address of the link that is made of the hardware address proves as little, and as much.
+                IpAddr::V6(six) if mac_of_address(six) == Some(mac) => Ok(None),
                 _ => Err(format!("the neighbour table of this head does not have {mac} at {address}")),
             },
-            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address.into()).map(|()| None),
+            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address).map(|()| None),
         }
     }
 
@@ -291,8 +313,7 @@ impl Desk {
     /// Files are asked for without a name: the machine is known by its address.
     fn machine_event(&self, phase: Phase, peer: Peer, detail: String) -> Option<BootEvent> {
         let ip = peer.remote.ip().to_canonical();
-        let given = if let IpAddr::V4(address) = ip { self.services.evidence.mac_of(address) } else { None };
-        let mac = given.or_else(|| {
+        let mac = self.services.evidence.mac_of(ip).or_else(|| {
             let node = self.services.nodes.borrow().by_ip(ip).cloned()?;
             let of = |interface: &&crate::registry::Interface| interface.ip == Some(ip) || interface.ip6 == Some(ip);
             node.interfaces.iter().find(of)?.mac

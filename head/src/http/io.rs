@@ -11,7 +11,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::ServiceExt;
 
@@ -20,8 +20,10 @@ use super::routes::router;
 use crate::config::TokenEvidence;
 
 /// Most open connections, of all machines and of one.
-const CONNECTIONS_MAX: usize = 4096;
+const CONNECTIONS_MAX: usize = 8192;
 const CONNECTIONS_OF_ONE_MAX: u32 = 32;
+/// Connections that wait to be accepted; the kernel gives at most `net.core.somaxconn`, 4096 by default.
+const BACKLOG: u32 = 8192;
 /// How long a request's headers may take, and how long an idle connection is kept.
 const HEADER_TIME: Duration = Duration::from_secs(20);
 /// How long the other end may take no bytes (tcp(7), `TCP_USER_TIMEOUT`).
@@ -68,10 +70,10 @@ pub struct Server {
 
 impl Server {
     /// Opens the sockets; inside a tokio runtime.
-    pub async fn bind(options: &Options) -> Result<Self, BindError> {
+    pub fn bind(options: &Options) -> Result<Self, BindError> {
         let mut listeners = vec![];
         for &Listen { address, proof } in &options.listen {
-            let listener = TcpListener::bind(address).await.map_err(|source| BindError { address, source })?;
+            let listener = listener(address).map_err(|source| BindError { address, source })?;
             listeners.push((listener, proof));
         }
         Ok(Self { listeners })
@@ -91,6 +93,14 @@ impl Server {
         }
         while listeners.join_next().await.is_some() {}
     }
+}
+
+/// What comes while all places are taken waits in the kernel's queue, and no machine's firmware sees a refusal.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, proof: TokenEvidence, router: Router, gate: Gate) {

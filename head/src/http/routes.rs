@@ -125,7 +125,7 @@ async fn grub_file(
     refusal(StatusCode::NOT_FOUND, NO_FILE)
 }
 
-fn answer(desk: &Desk, method: &Method, headers: &HeaderMap, kind: &str, handout: Handout) -> Reply {
+fn answer(desk: &Arc<Desk>, method: &Method, headers: &HeaderMap, kind: &str, handout: Handout) -> Reply {
     match handout {
         Ok((bytes, event)) => {
             let mut reply = send(method, headers, bytes, desk, event);
@@ -145,7 +145,7 @@ fn fresh(mut reply: Reply) -> Reply {
 }
 
 /// GET or HEAD of bytes in memory, whole or one range; records the event, if there is one, when all is sent or the client is gone.
-fn send(method: &Method, headers: &HeaderMap, bytes: Bytes, desk: &Desk, event: Option<BootEvent>) -> Reply {
+fn send(method: &Method, headers: &HeaderMap, bytes: Bytes, desk: &Arc<Desk>, event: Option<BootEvent>) -> Reply {
     let whole = bytes.len();
     // We give out no validators, so a conditional range is one whose condition does not hold (RFC 9110, section 13.1.5).
     let range = headers.get(header::RANGE).filter(|_| !headers.contains_key(header::IF_RANGE));
@@ -161,13 +161,13 @@ fn send(method: &Method, headers: &HeaderMap, bytes: Bytes, desk: &Desk, event: 
     let len = part.len();
     let body = match event.filter(|_| method == Method::GET && len > 0) {
         Some(mut event) => {
-            let events = Arc::clone(&desk.services.events);
+            let desk = Arc::clone(desk);
             Body::new(CountedBody::new(part, move |sent| {
                 event.bytes = sent;
                 if sent < whole as u64 {
                     event.detail = format!("{}: {sent} of {whole} bytes", event.detail);
                 }
-                events.record(event);
+                desk.record(event);
             }))
         }
         None if method == Method::HEAD => Body::empty(),

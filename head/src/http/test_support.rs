@@ -133,6 +133,7 @@ pub(crate) fn services() -> (Services, Arc<Events>) {
         agent: Arc::new(Sources),
         programs: Arc::new(programs()),
         scripts: Arc::default(),
+        wave: 0,
     };
     (services, events)
 }

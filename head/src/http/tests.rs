@@ -231,7 +231,7 @@ async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
 async fn over_a_socket_head_has_the_length_and_no_body() {
     let world = world();
     let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), proof: TokenEvidence::Dhcp };
-    let server = Server::bind(&Options { listen: vec![listen] }).await.unwrap();
+    let server = Server::bind(&Options { listen: vec![listen] }).unwrap();
     let address = server.addresses()[0];
     let server = tokio::spawn(server.run(Arc::new(Desk::new(world.services.clone()))));
     let path = kernel_path();

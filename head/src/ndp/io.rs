@@ -1,7 +1,7 @@
 //! One raw socket for each interface.
 
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::solicitation::{ADVERTISEMENT, MESSAGE_MAX, read};
+use super::solicitation::{ADVERTISEMENT, MESSAGE_MAX, managed, read};
 use crate::dhcp::Link;
 use crate::registry::Snapshot;
 
@@ -18,6 +18,8 @@ use crate::registry::Snapshot;
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// What neighbour discovery is sent and received with, so that it cannot come from another link.
 const HOP_LIMIT: u32 = 255;
+/// How long a network counts as on this link: a boot, and much of a life. Seconds.
+const LIFETIME_S: u32 = 24 * 3600;
 /// Pause after an interface failed, such as while it is down.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -76,14 +78,21 @@ async fn answer(link: Link, socket: UdpSocket, nodes: watch::Receiver<Arc<Snapsh
     loop {
         let outcome = match socket.recv_from(&mut buffer).await {
             Ok((len, SocketAddr::V6(from))) => {
-                let known =
-                    read(buffer.get(..len).unwrap_or_default()).filter(|mac| nodes.borrow().by_mac(*mac).is_some());
+                let known = read(buffer.get(..len).unwrap_or_default()).and_then(|mac| {
+                    let node = nodes.borrow().by_mac(mac).cloned()?;
+                    Some((mac, node.interface(mac).and_then(|interface| interface.ip6)))
+                });
                 // The answer stays on the link, and goes to an address that only this link has.
                 match known {
-                    Some(mac) if from.ip().is_unicast_link_local() => {
-                        tracing::debug!(interface = %link.name, %mac, "told that there is no IPv6 router");
+                    Some((mac, address)) if from.ip().is_unicast_link_local() => {
                         let to = SocketAddrV6::new(*from.ip(), 0, 0, link.index);
-                        socket.send_to(&ADVERTISEMENT, SocketAddr::V6(to)).await.map(drop)
+                        let here = |ip: IpAddr| matches!(ip, IpAddr::V6(ip) if link.addresses6.iter().any(|net| net.contains(&ip)));
+                        let message = match address {
+                            Some(ip) if here(ip) => managed(&link.addresses6, LIFETIME_S),
+                            _ => ADVERTISEMENT.to_vec(),
+                        };
+                        tracing::debug!(interface = %link.name, %mac, managed = message.len() > ADVERTISEMENT.len(), "router solicitation answered");
+                        socket.send_to(&message, SocketAddr::V6(to)).await.map(drop)
                     }
                     _ => Ok(()),
                 }

@@ -1,5 +1,6 @@
 //! Router solicitations, read; the one advertisement, written.
 
+use ipnet::Ipv6Net;
 use wulfpack_shared::id::Mac;
 
 /// Longest message that is looked at, in bytes: a link's MTU.
@@ -15,6 +16,30 @@ const SOURCE_ADDRESS: u8 = 1;
 /// Router Advertisement (section 4.2): no hop limit to use, neither managed nor other configuration, a router lifetime of 0,
 /// which says that the sender is no default router, and no options. The kernel fills the checksum in (raw(7), icmp(7)).
 pub const ADVERTISEMENT: [u8; 16] = [134, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Flags: addresses and further configuration by DHCPv6 (section 4.2).
+const MANAGED: u8 = 0xc0;
+/// Prefix information (section 4.6.2), and its flag "on link".
+const PREFIX: [u8; 2] = [3, 4];
+const ON_LINK: u8 = 0x80;
+
+/// What a node with an IPv6 address is told: ask by DHCPv6, these networks are on this link, and for `seconds` to come. Still no
+/// router: the lifetime of that is 0.
+pub(super) fn managed(networks: &[Ipv6Net], seconds: u32) -> Vec<u8> {
+    let mut message = ADVERTISEMENT.to_vec();
+    if let Some(flags) = message.get_mut(5) {
+        *flags = MANAGED;
+    }
+    for network in networks {
+        message.extend_from_slice(&PREFIX);
+        message.extend_from_slice(&[network.prefix_len(), ON_LINK]);
+        message.extend_from_slice(&seconds.to_be_bytes());
+        message.extend_from_slice(&seconds.to_be_bytes());
+        message.extend_from_slice(&[0; 4]);
+        message.extend_from_slice(&network.network().octets());
+    }
+    message
+}
 
 /// Who sent this ICMPv6 message, if it is a router solicitation that says so.
 pub fn read(message: &[u8]) -> Option<Mac> {
@@ -50,6 +75,14 @@ mod tests {
     #[test]
     fn a_solicitation_names_its_sender() {
         assert_eq!(read(&FROM_IPXE), Some(Mac([0x52, 0x54, 0, 0x42, 0, 1])));
+    }
+
+    #[test]
+    fn who_has_an_address_is_led_to_dhcp() {
+        let message = managed(&["fd42::1/64".parse().unwrap()], 3600);
+        assert_eq!((message.len(), message[0], message[5], &message[6..8]), (48, 134, 0xc0, &[0, 0][..]));
+        assert_eq!(message[16..20], [3, 4, 64, 0x80], "on link, and no address is made of it");
+        assert_eq!(message[32..48], [0xfd, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub(super) struct Places {
     pub(super) addresses: Vec<(IpAddr, TokenEvidence)>,
     /// Interfaces on which DHCP answers.
     pub(super) dhcp: Vec<String>,
+    /// Interfaces on which DHCPv6 answers.
+    pub(super) dhcp6: Vec<String>,
+    /// Interfaces on which those who ask for a router are answered.
+    pub(super) ndp: Vec<String>,
     /// What the data plane has to know of the links.
     pub(super) tuning: Tuning,
 }
@@ -27,11 +31,18 @@ impl Places {
         let mut places = Self::default();
         for link in links(&names)? {
             let settings = config.interface(&link.name).unwrap_or_default();
-            let own: Vec<IpAddr> = link.addresses.iter().map(|net| net.addr().into()).collect();
+            let four = link.addresses.iter().map(|net| IpAddr::from(net.addr()));
+            let own: Vec<IpAddr> = four.chain(link.addresses6.iter().map(|net| net.addr().into())).collect();
             let told = if settings.addresses.is_empty() { own } else { settings.addresses };
             places.addresses.extend(told.into_iter().map(|address| (address, settings.token)));
-            if settings.dhcp {
+            if settings.dhcp && !link.addresses.is_empty() {
                 places.dhcp.push(link.name.clone());
+            }
+            if settings.dhcp && !link.addresses6.is_empty() {
+                places.dhcp6.push(link.name.clone());
+            }
+            if settings.dhcp {
+                places.ndp.push(link.name.clone());
             }
         }
         places.tuning = tuning(&names);

@@ -21,6 +21,7 @@ use crate::admin::{AdminServer, AdminServices};
 use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
 use crate::config::{Config, TokenEvidence};
 use crate::dhcp::{self, Evidence};
+use crate::dhcp6;
 use crate::fleet::check_logins;
 use crate::http;
 use crate::join::{NextBoots, RENEWAL_GRACE};
@@ -67,7 +68,7 @@ impl Services {
         let mut facts = RunningHead::new(Arc::clone(core));
         // Bind.
         let admin = AdminServer::bind(&config.paths.admin_socket()).context("the administrator's socket")?;
-        let boot = bind_boot(core, &mut facts).await?;
+        let boot = bind_boot(core, &mut facts)?;
         let control = ControlServer::start(control_addrs, &core.head, Arc::new(core.join.clone()));
         let control = control.await.context("the control plane")?;
         facts.say("control", list(control.local_addrs()));
@@ -129,6 +130,7 @@ impl Services {
                 agent,
                 programs: boot.programs,
                 scripts: Arc::new(Scripts::new(Some(&paths.etc))),
+                wave: core.config.boot.wave,
             };
             let desk = Arc::new(http::Desk::new(desk));
             self.spawn("the HTTP boot service", server.run(Arc::clone(&desk)));
@@ -138,6 +140,9 @@ impl Services {
         }
         if let Some(server) = boot.ndp {
             self.spawn("the IPv6 neighbour service", server.run(core.nodes.subscribe()));
+        }
+        if let Some(server) = boot.dhcp6 {
+            self.spawn("the DHCPv6 service", server.run(core.nodes.subscribe(), evidence.clone(), events()));
         }
         if let Some(server) = boot.dhcp {
             self.spawn("the DHCP service", server.run(core.nodes.subscribe(), evidence, events()));
@@ -162,11 +167,12 @@ struct Boot {
     http: Option<http::Server>,
     tftp: Option<tftp::Server>,
     dhcp: Option<dhcp::Server>,
+    dhcp6: Option<dhcp6::Server>,
     ndp: Option<ndp::Server>,
     programs: Arc<Programs>,
 }
 
-async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
+fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
     let (config, places) = (&core.config, &core.places);
     let mut boot = Boot::default();
     if places.addresses.is_empty() {
@@ -180,7 +186,7 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
         proof: *proof,
     };
     let options = http::Options { listen: places.addresses.iter().map(listen).collect() };
-    let server = http::Server::bind(&options).await.context("the HTTP boot service")?;
+    let server = http::Server::bind(&options).context("the HTTP boot service")?;
     facts.say("http", list(&server.addresses()));
     boot.http = Some(server);
     boot.programs = Arc::new(Programs::find(&program_dirs(config), config.boot.programs.values().cloned()));
@@ -190,7 +196,7 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
             "no network boot program was found, and machines without iPXE in their firmware cannot boot: install iPXE (on Debian the package ipxe) or build it with scripts/build-ipxe.sh"
         );
     }
-    if places.dhcp.is_empty() {
+    if places.ndp.is_empty() {
         facts.off("tftp", "the interfaces serve no DHCP");
     } else {
         let listen = places.addresses.iter().map(|(address, proof)| http::Listen {
@@ -202,19 +208,40 @@ async fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot>
         facts.say("tftp", list(&server.addresses()));
         boot.tftp = Some(server);
     }
+    bind_six(core, facts, &mut boot)?;
     if places.dhcp.is_empty() {
-        facts.off("dhcp", "no interface serves it");
+        facts.off("dhcp", "no interface with an IPv4 address serves it");
         return Ok(boot);
     }
     let (server, handle) = dhcp::Server::bind(dhcp_options(core, &boot.programs)?).context("the DHCP service")?;
     facts.dhcp(handle, &places.dhcp);
     boot.dhcp = Some(server);
+    Ok(boot)
+}
+
+/// What IPv6 needs: DHCPv6 where the head has an address, and an answer to who asks for a router.
+fn bind_six(core: &Core, facts: &mut RunningHead, boot: &mut Boot) -> anyhow::Result<()> {
+    let (config, places) = (&core.config, &core.places);
     if config.dhcp.answer_router_solicitations {
-        let (server, failed) = ndp::Server::bind(&dhcp::links(&places.dhcp)?);
+        let (server, failed) = ndp::Server::bind(&dhcp::links(&places.ndp)?);
         failed.iter().for_each(|error| tracing::info!("{error}"));
         boot.ndp = Some(server);
     }
-    Ok(boot)
+    if places.dhcp6.is_empty() {
+        facts.off("dhcp6", "no interface with an IPv6 address serves it");
+        return Ok(());
+    }
+    let links = dhcp::links(&places.dhcp6)?.into_iter();
+    let settings = dhcp6::Settings {
+        links: links.map(|link| dhcp6::Link { index: link.index, mac: link.mac, networks: link.addresses6 }).collect(),
+        http_port: config.ports.http,
+        lease: Duration::from_secs(config.dhcp.lease_seconds.into()),
+        dns: config.dns.iter().filter_map(|ip| if let IpAddr::V6(ip) = ip { Some(*ip) } else { None }).collect(),
+        nbps: nbps(config, &boot.programs)?,
+    };
+    boot.dhcp6 = Some(dhcp6::Server::bind(&places.dhcp6, settings).context("the DHCPv6 service")?);
+    facts.say("dhcp6", places.dhcp6.join(", "));
+    Ok(())
 }
 
 /// Where network boot programs lie, the preferred place first.

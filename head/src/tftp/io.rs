@@ -210,7 +210,7 @@ impl Service {
                     // Firmware first asks for the size alone and aborts: only a file that was read to its end was handed out.
                     if let Some(mut event) = self.events.remove(&id).filter(|_| whole) {
                         event.bytes = bytes;
-                        self.desk.events().record(event);
+                        self.desk.record(event);
                     }
                 }
             }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -11,6 +12,7 @@ use wulfpack_tests::cluster::{Peers, measure};
 use wulfpack_tests::contest::{self, Contest, Row};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
+use wulfpack_tests::rush;
 
 /// Measures Wulfpack on machines and networks that it makes for itself.
 #[derive(Parser)]
@@ -25,6 +27,30 @@ enum What {
     Boot(Boot),
     /// One image to many hosts, against other ways to distribute a file on the same links.
     Swarm(Swarm),
+    /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
+    Http(Http),
+    /// The boot program for many machines at once, against dnsmasq.
+    Tftp(Tftp),
+}
+
+#[derive(clap::Args)]
+struct Http {
+    /// Seconds for each row.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Tftp {
+    /// Machines that begin in the same moment.
+    #[arg(long, default_value_t = 500)]
+    clients: u32,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -112,6 +138,13 @@ fn swarm(options: &Swarm) -> Result<()> {
     Ok(())
 }
 
+/// Prints the rows, and writes them where that is wanted.
+fn services<R: serde::Serialize>(rows: Result<Vec<R>>, table: fn(&[R]) -> String, json: Option<PathBuf>) -> Result<()> {
+    let rows = rows?;
+    writeln!(std::io::stdout().lock(), "{}", table(&rows))?;
+    json.map_or(Ok(()), |path| write_json(&path, &rows))
+}
+
 fn write_json(path: &Path, rows: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(rows)?;
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
@@ -144,6 +177,10 @@ fn main() -> ExitCode {
     let done = match Bench::parse().what {
         What::Boot(options) => boot(&options),
         What::Swarm(options) => swarm(&options),
+        What::Http(options) => {
+            services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
+        }
+        What::Tftp(options) => services(rush::tftp(options.clients), rush::tftp_table, options.json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

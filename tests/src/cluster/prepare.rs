@@ -30,11 +30,21 @@ pub struct ClusterSetup {
     pub profile: &'static [&'static str],
     /// Changes the head's configuration.
     pub configure: fn(&mut Config),
+    /// No IPv4 anywhere.
+    pub only_ipv6: bool,
 }
 
 impl Default for ClusterSetup {
     fn default() -> Self {
-        Self { name: "cluster", nodes: 1, rate: None, flavour: Flavour::Cloud, profile: &[], configure: |_| () }
+        Self {
+            name: "cluster",
+            nodes: 1,
+            rate: None,
+            flavour: Flavour::Cloud,
+            profile: &[],
+            configure: |_| (),
+            only_ipv6: false,
+        }
     }
 }
 
@@ -58,6 +68,7 @@ pub struct Cluster {
     pub sizes: ImageSizes,
     /// The network.
     pub lab: Lab,
+    only_ipv6: bool,
 }
 
 impl Cluster {
@@ -73,13 +84,18 @@ impl Cluster {
         say("a head: wulf init, wulf image import, wulf image build");
         let mut head = Head::set_up(&lab, port, &key, (&tar, IMAGE), setup.configure)?;
         let sizes = ImageSizes::read(&head, IMAGE)?;
-        head.add_nodes(&nodes, IMAGE)?;
+        if setup.only_ipv6 {
+            head.port.only_ipv6()?;
+            head.add_nodes6(&nodes, IMAGE)?;
+        } else {
+            head.add_nodes(&nodes, IMAGE)?;
+        }
         if !setup.profile.is_empty() {
             head.wulf(&[&["profile", "set", "default"], setup.profile].concat())?;
         }
         say("wulf serve");
         head.serve()?;
-        Ok(Self { head, nodes, key, sizes, lab })
+        Ok(Self { head, nodes, key, sizes, lab, only_ipv6: setup.only_ipv6 })
     }
 
     /// Switches on the machine of node `index`.
@@ -105,7 +121,8 @@ impl Cluster {
 
     /// The address of node `index`.
     pub fn address(&self, index: usize) -> Result<IpAddr> {
-        Ok(self.nodes.get(index).with_context(|| format!("there is no node {index}"))?.address().into())
+        let port = self.nodes.get(index).with_context(|| format!("there is no node {index}"))?;
+        Ok(if self.only_ipv6 { port.address6().into() } else { port.address().into() })
     }
 
     /// Takes everything down; the logs are of no interest.

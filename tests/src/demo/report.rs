@@ -119,6 +119,7 @@ impl Report {
             let firmware = match node.firmware {
                 Firmware::Bios => "bios",
                 Firmware::Uefi => "uefi",
+                Firmware::Uefi6 => "uefi6",
                 Firmware::UefiHttp => "http",
                 Firmware::SecureBoot => "secure",
             };

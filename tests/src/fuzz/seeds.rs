@@ -1,8 +1,9 @@
 //! Well-formed inputs of each kind: what the search starts from.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
+use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType, Opcode};
+use dhcproto::v6;
 use dhcproto::{Encodable, Encoder};
 use wulfpack_head::nodeset::RegistryGroups;
 use wulfpack_head::registry::{Defaults, Interface, Node, Registry};
@@ -24,6 +25,8 @@ pub(super) fn node() -> Option<Node> {
         mac: Some(MAC),
         ip: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7))),
         prefix: Some(24),
+        ip6: Some(IpAddr::V6(Ipv6Addr::new(0xfd42, 0, 0, 0, 0, 0, 0, 7))),
+        prefix6: Some(64),
         ..Interface::default()
     };
     Some(Node { interfaces: vec![interface], primary: Some(0), ..Node::named("seed".parse().ok()?) })
@@ -58,12 +61,55 @@ fn dhcp(kind: MessageType) -> Vec<u8> {
     bytes
 }
 
+/// A solicitation of firmware, bare and through a relay.
+fn dhcp6() -> Vec<Vec<u8>> {
+    let mut message = v6::Message::new_with_id(v6::MessageType::Solicit, [1, 2, 3]);
+    let options = message.opts_mut();
+    options.insert(v6::DhcpOption::ClientId([&[0, 3, 0, 1][..], &MAC.0].concat()));
+    options.insert(v6::DhcpOption::IANA(v6::IANA { id: 1, t1: 0, t2: 0, opts: v6::DhcpOptions::new() }));
+    options.insert(v6::DhcpOption::ClientArchType(vec![Architecture(16)]));
+    let class = v6::VendorClass { num: 343, data: vec![b"HTTPClient:Arch:00016:UNDI:003001".to_vec()] };
+    options.insert(v6::DhcpOption::VendorClass(class));
+    let mut bare = vec![];
+    // As above.
+    let _written = message.encode(&mut Encoder::new(&mut bare));
+    let len = u16::try_from(bare.len()).unwrap_or(0).to_be_bytes();
+    let mut header = vec![12, 0];
+    header.extend(Ipv6Addr::new(0xfd42, 0, 0, 0, 0, 0, 0, 1).octets());
+    header.extend(Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe00, 1).octets());
+    let relayed = [&header[..], &[0, 18, 0, 1, 7, 0, 9], &len, &bare].concat();
+    vec![bare, relayed]
+}
+
+/// A read with options, acknowledged; each packet with its length before it.
+fn tftp() -> Vec<Vec<u8>> {
+    let packets: [&[u8]; 5] = [
+        b"\0\x01snponly.efi\0octet\0blksize\x001468\0tsize\x000\0windowsize\x004\0",
+        &[0, 4, 0, 0],
+        &[0, 4, 0, 4],
+        &[0, 5, 0, 8, b'x', 0],
+        b"\0\x01x\0octet\0",
+    ];
+    vec![packets.iter().flat_map(|packet| [&[packet.len() as u8], *packet].concat()).collect()]
+}
+
 /// Seeds of the target with this name.
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let head = HeadAddr { key: PublicKey([7; 32]), control: ([10, 0, 0, 1], 9870).into() };
     match target {
         "dhcp_server" => [MessageType::Discover, MessageType::Request, MessageType::Inform].map(dhcp).into(),
         "dhcp_client" => [MessageType::Offer, MessageType::Ack, MessageType::Nak].map(dhcp).into(),
+        "dhcp6_server" => dhcp6(),
+        "tftp" => tftp(),
+        "boot_paths" => [
+            "/grub/52:54:00:00:00:01/grub.cfg-01-52-54-00-00-00-01",
+            "boot/52-54-00-00-00-01/token",
+            "\\\\boot\\..\\autoexec.ipxe",
+            "/files/1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d/6.1.0/modules",
+            "n1 ${x} || reboot\n# '\"",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .into(),
         "wire" => wire(),
         "bootargs" => {
             let address = FixedAddress { ip: [10, 0, 0, 7].into(), prefix: 24, gateway: Some([10, 0, 0, 1].into()) };

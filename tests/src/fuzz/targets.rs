@@ -2,19 +2,21 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
 use wulfpack_agent::dhcp as client;
+use wulfpack_head::boot::{Loader, Programs, Scripts, is_template_name};
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
 use wulfpack_head::nodeset::{NoGroups, Resolver};
 use wulfpack_head::registry::Snapshot;
+use wulfpack_head::{dhcp6, tftp};
 use wulfpack_shared::bootargs::BootArgs;
 use wulfpack_shared::id::{Mac, PublicKey};
 use wulfpack_shared::identity::{SignedMembership, Ticket, TokenKey};
 use wulfpack_shared::image::{ChunkTable, SignedHeader};
-use wulfpack_shared::limits::{CERTIFICATE_MAX, CONTROL_REQUEST_MAX, HEADER_MAX, PEER_FRAME_MAX};
+use wulfpack_shared::limits::{CERTIFICATE_MAX, CONTROL_REQUEST_MAX, DHCP6_PACKET_MAX, HEADER_MAX, PEER_FRAME_MAX};
 use wulfpack_shared::time::{Mono, Now, UnixTime};
 use wulfpack_shared::wire::{ChunkAsk, ChunkReply, ControlRequest, ControlResponse, PeerFrame, decode, encode};
 
@@ -28,9 +30,12 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "dhcp_server", run: dhcp_server },
     Target { name: "dhcp_client", run: dhcp_client },
+    Target { name: "dhcp6_server", run: dhcp6_server },
+    Target { name: "tftp", run: tftp },
+    Target { name: "boot_paths", run: boot_paths },
     Target { name: "wire", run: wire },
     Target { name: "bootargs", run: bootargs },
     Target { name: "manifest", run: manifest },
@@ -43,6 +48,7 @@ fn dhcp_server(bytes: &[u8]) {
         index: 2,
         mac: Mac([0x52, 0x54, 0, 0, 0, 0xfe]),
         addresses: "10.0.0.1/24".parse().into_iter().collect(),
+        addresses6: vec![],
     };
     let mut machine = Machine::new(dhcp::Settings {
         links: vec![link],
@@ -63,6 +69,83 @@ fn dhcp_server(bytes: &[u8]) {
         let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
         assert!(outputs.len() < 16, "one packet led to {} outputs", outputs.len());
         assert!(outputs.iter().all(|output| !matches!(output, Output::Send { bytes, .. } if bytes.len() > 1500)));
+    }
+}
+
+fn dhcp6_server(bytes: &[u8]) {
+    let link = dhcp6::Link {
+        index: 2,
+        mac: Mac([0x52, 0x54, 0, 0, 0, 0xfe]),
+        networks: "fd42::1/64".parse().into_iter().collect(),
+    };
+    let mut machine = dhcp6::Machine::new(dhcp6::Settings {
+        links: vec![link],
+        http_port: 9872,
+        lease: Duration::from_secs(3600),
+        dns: vec![],
+        nbps: Nbps::default(),
+    });
+    machine.handle_input(Mono::ZERO, dhcp6::Input::Nodes(Arc::new(Snapshot::new(super::seeds::node()))));
+    // The link-local address of the node's MAC address.
+    let from = SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe00, 1), 546, 0, 2);
+    for _ in 0..2 {
+        machine.handle_input(Mono::ZERO, dhcp6::Input::Packet { link: 0, from, bytes });
+        let outputs: Vec<_> = std::iter::from_fn(|| machine.poll_output()).collect();
+        assert!(outputs.len() < 8, "one packet led to {} outputs", outputs.len());
+        let long = |output: &dhcp6::Output| matches!(output, dhcp6::Output::Send { bytes, .. } if bytes.len() > DHCP6_PACKET_MAX);
+        assert!(!outputs.iter().any(long));
+    }
+}
+
+/// Packets behind each other, each with its length before it: a transfer's state is part of what the next meets.
+fn tftp(bytes: &[u8]) {
+    let mut machine = tftp::Machine::new(1468);
+    let from = SocketAddr::from(([10, 0, 0, 7], 2000));
+    let (mut rest, mut now) = (bytes, Mono::ZERO);
+    while let Some((len, more)) = rest.split_first() {
+        let (packet, more) = more.split_at(usize::from(*len).min(more.len()));
+        machine.handle_input(now, tftp::Input::Packet { from, bytes: packet });
+        let mut sent = 0;
+        while let Some(output) = machine.poll_output() {
+            match output {
+                tftp::Output::Open { id, .. } => {
+                    machine.handle_input(now, tftp::Input::Opened { id, file: Ok(vec![7; 5000].into()) });
+                }
+                tftp::Output::Send { bytes, .. } => {
+                    sent += 1;
+                    assert!(bytes.len() <= 1472, "a block of {} bytes", bytes.len());
+                }
+                tftp::Output::Ended { bytes, .. } => assert!(bytes <= 5000),
+            }
+        }
+        assert!(sent <= 33, "one packet led to {sent}");
+        if let Some((at, _)) = machine.poll_timeout() {
+            now = at;
+            machine.handle_input(now, tftp::Input::Tick);
+            while machine.poll_output().is_some() {}
+        }
+        rest = more;
+    }
+    assert!(machine.counters().running <= 1);
+}
+
+/// What a boot loader asks for by name, and what it says of itself there.
+fn boot_paths(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    let safe = |name: &str| !name.contains('\\') && !name.starts_with('/');
+    if let tftp::Wanted::Program(name) = tftp::Wanted::parse(text) {
+        assert!(safe(&name), "{name}");
+        assert!(Programs::default().get(&name).is_none());
+    }
+    assert!(!is_template_name(text) || (safe(text) && !text.contains('/') && !text.starts_with('.')));
+    // Whatever a node is called and told, its script has the commands of the template alone.
+    let place = (SocketAddr::from(([10, 0, 0, 1], 9872)), Mac([2, 0, 0, 0, 0, 1]));
+    for loader in [Loader::Ipxe, Loader::Grub] {
+        if let Ok(script) = Scripts::default().without_image(loader, "localdisk", place, text) {
+            assert!(!script.contains(['\r', '\0']), "{script}");
+        }
+        let waiting = Scripts::default().waiting(loader, place.0, place.1, text);
+        assert!(waiting.is_ok(), "{waiting:?}");
     }
 }
 

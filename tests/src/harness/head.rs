@@ -170,6 +170,18 @@ impl Head {
         Ok(())
     }
 
+    /// The same where there is no IPv4.
+    pub fn add_nodes6(&self, ports: &[Port], image: &str) -> Result<()> {
+        let shared =
+            ["--image", image, "--netdev", "eth0", "--prefixlen6", "64", "--kernelargs", "quiet console=ttyS0"];
+        self.wulf(&[&["profile", "set", "default", "--yes"][..], &shared].concat())?;
+        for port in ports {
+            let address = port.address6().to_string();
+            self.wulf(&["node", "add", &port.name, "--yes", "--hwaddr", &port.mac(), "--ipaddr6", &address])?;
+        }
+        Ok(())
+    }
+
     /// Starts `wulf serve` and waits until it says that it is ready, sd_notify(3).
     pub fn serve(&mut self) -> Result<()> {
         let path = self.sockets.join("notify");

@@ -8,7 +8,7 @@
 //!   …-n2 (a machine):                      eth0 ── br0 ── tap0 ── QEMU
 //! ```
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -186,6 +186,19 @@ impl Port {
     pub fn mac(&self) -> String {
         let [.., high, low] = self.index.to_be_bytes();
         format!("52:54:00:42:{high:02x}:{low:02x}")
+    }
+
+    /// The IPv6 address that belongs to this port, in a /64.
+    pub fn address6(&self) -> Ipv6Addr {
+        let last = if self.name == "head" { 1 } else { (self.index as u16) + 256 };
+        Ipv6Addr::new(0xfd42, 0, 0, 0, 0, 0, 0, last)
+    }
+
+    /// Gives the port its IPv6 address, and takes the other away.
+    pub fn only_ipv6(&self) -> Result<()> {
+        let namespace = self.namespace.name();
+        ip(&format!("-n {namespace} -4 address flush dev eth0"))?;
+        ip(&format!("-n {namespace} -6 address add {}/64 dev eth0 nodad", self.address6()))
     }
 
     /// Length of the network's prefix.

@@ -24,6 +24,8 @@ pub enum Firmware {
     Bios,
     /// OVMF; its own PXE client boots, the NIC has no ROM.
     Uefi,
+    /// The same with IPv6 alone.
+    Uefi6,
     /// OVMF without PXE; its HTTP boot is left.
     UefiHttp,
     /// OVMF with Secure Boot on and Microsoft's keys; its own PXE client boots.
@@ -31,6 +33,15 @@ pub enum Firmware {
 }
 
 impl Firmware {
+    /// Families that its PXE client leaves alone; HTTP boot still tries both.
+    const fn without_pxe(self) -> &'static [&'static str] {
+        match self {
+            Self::Uefi6 => &["IPv4"],
+            Self::UefiHttp => &["IPv4", "IPv6"],
+            Self::Bios | Self::Uefi | Self::SecureBoot => &[],
+        }
+    }
+
     const fn is_uefi(self) -> bool {
         !matches!(self, Self::Bios)
     }
@@ -124,10 +135,8 @@ impl Machine {
         if secure {
             command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
         }
-        if spec.firmware == Firmware::UefiHttp {
-            for family in ["IPv4", "IPv6"] {
-                command.args(["-fw_cfg", &format!("name=opt/org.tianocore/{family}PXESupport,string=n")]);
-            }
+        for family in spec.firmware.without_pxe() {
+            command.args(["-fw_cfg", &format!("name=opt/org.tianocore/{family}PXESupport,string=n")]);
         }
         command.args(["-device", &device]);
         if let Some(clock) = &spec.clock {

@@ -5,6 +5,8 @@ use wulfpack_shared::identity::HeadAddr;
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
 use wulfpack_shared::time::UnixTime;
 
+mod build_ipxe;
+
 use super::*;
 use crate::registry::{Interface, Node};
 

@@ -42,6 +42,7 @@ fn settings() -> Settings {
         index,
         mac: Mac([2, 0, 0, 0, 0xff, index as u8]),
         addresses: vec![address.parse().unwrap()],
+        addresses6: vec![],
     };
     Settings {
         links: vec![link("eth0", 2, "10.0.0.1/24"), link("eth1", 3, "192.168.5.1/24")],

@@ -1,6 +1,7 @@
-//! Boot programs, GRUB, and the choice of templates.
+//! Waves, boot programs, GRUB, and the choice of templates.
 
 use super::*;
+use crate::boot::{InitramfsFormat, Loader};
 
 #[tokio::test]
 async fn firmware_gets_boot_programs_as_what_it_takes_for_one() {
@@ -46,4 +47,25 @@ async fn a_node_chooses_its_template_and_an_unknown_one_is_told_of() {
     assert_eq!(world.events()[0].detail, "template localdisk");
     let (_, script) = world.get("/boot/52-54-00-00-00-01/script.ipxe").await;
     assert!(script.contains("there is no boot script template") && script.contains("sleep"), "{script}");
+}
+
+#[tokio::test]
+async fn where_machines_boot_in_waves_the_next_begins_when_one_has_everything() {
+    let mut world = world();
+    world.services.wave = 1;
+    let mut other = node("n2", BARE, Some("debian"));
+    other.interfaces[0].ip = Some("10.0.0.8".parse().unwrap());
+    world.services.nodes = watch::channel(Arc::new(Snapshot::new([node("n1", MAC, Some("debian")), other]))).1;
+    let desk = Arc::new(Desk::new(world.services.clone()));
+    let peer = Peer { remote: (ADDRESS, 4000).into(), local: "10.0.0.1:9872".parse().unwrap(), proof: world.proof };
+    let script = async |mac| {
+        let (text, _) = desk.script(Loader::Ipxe, peer, mac).await.unwrap();
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    assert!(script(MAC).await.contains("kernel --name"));
+    assert!(script(BARE).await.contains("1 machines load before n2"));
+    assert!(script(MAC).await.contains("kernel --name"), "it keeps its place");
+    let (_, event) = desk.agent(peer, InitramfsFormat::Zstd).await.unwrap();
+    desk.record(event.unwrap());
+    assert!(script(BARE).await.contains("kernel --name"));
 }

@@ -1,0 +1,9 @@
+//! What a power-on of thousands does to the boot services: clients that load them as firmware does, and the peers' figures for the
+//! same work on the same host.
+
+mod http;
+mod servers;
+mod tftp;
+
+pub use http::{HttpRow, http, http_table};
+pub use tftp::{TftpRow, tftp, tftp_table};
