@@ -13,6 +13,7 @@ pub mod image;
 pub mod join;
 pub mod ndp;
 pub mod nodeset;
+pub mod orders;
 pub mod overlay;
 pub mod registry;
 pub mod serve;

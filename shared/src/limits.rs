@@ -44,6 +44,13 @@ pub const REPORT_EVENTS_MAX: usize = 256;
 /// Longest text in an event or a log line. Bytes.
 pub const REPORT_TEXT_MAX: usize = 4096;
 
+/// Most orders, and outcomes of orders, in one message.
+pub const ORDERS_MAX: usize = 16;
+/// Most contents that a node says it has when it asks for its overlays.
+pub const KNOWN_MAX: usize = 4096;
+/// Longest that a request of a running node waits for orders.
+pub const LISTEN_MAX: Duration = Duration::from_secs(600);
+
 /// Active runs each way on a node.
 pub const SLOTS: u8 = 4;
 /// Neighbours a node keeps.
@@ -82,6 +89,7 @@ const _: () = {
     assert!(CHUNK_MAX as u64 <= RUN_MAX);
     assert!(PAGE_LEN <= CHUNK_MAX);
     assert!(OVERLAYS_MAX < CONTROL_RESPONSE_MAX);
+    assert!(KNOWN_MAX * 32 < CONTROL_REQUEST_MAX && ORDERS_MAX * REPORT_TEXT_MAX < CONTROL_REQUEST_MAX);
     // The hashes of all pages of the largest table leave room for the rest of the header.
     assert!((CHUNKS_MAX as usize * crate::image::ENTRY_LEN).div_ceil(PAGE_LEN as usize) * 32 <= HEADER_MAX / 2);
     assert!(CONTROL_PORT < 32_768 && DATA_PORT < 32_768 && HTTP_PORT < 32_768); // below the ephemeral range

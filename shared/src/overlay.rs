@@ -27,6 +27,13 @@ pub enum EntryKind {
     Symlink(String),
     /// Nothing: the path is removed.
     Absent,
+    /// A regular file whose content the receiver said it has.
+    Known {
+        /// Its hash.
+        hash: Hash,
+        /// Its length in bytes.
+        len: u64,
+    },
 }
 
 /// One path of an overlay.
@@ -55,12 +62,48 @@ pub struct Bundle {
     pub context: Context,
     /// What it holds.
     pub entries: Vec<Entry>,
+    /// What a running system does when some of it has changed.
+    pub reload: Vec<Reload>,
+}
+
+/// Units of the running system that read files of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// Entries, or directories of entries, whose change counts; none means all.
+    pub paths: Vec<String>,
+    /// systemd units, as `systemctl` takes them. Units that do not run are left alone.
+    pub units: Vec<String>,
+    /// Restart them, where they would be reloaded otherwise (or restarted if they cannot reload).
+    pub restart: bool,
+}
+
+impl Reload {
+    /// Whether a change of `path` counts.
+    pub fn is_for(&self, path: &str) -> bool {
+        let below =
+            |dir: &String| path.strip_prefix(dir.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.paths.is_empty() || self.paths.iter().any(below)
+    }
 }
 
 impl Bundle {
-    /// Content hash: equal for equal entries, whatever node they are for.
+    /// Content hash: equal for equal entries, whatever node they are for, and whether or not contents travel along.
     pub fn hash(&self) -> Hash {
-        Hash::of(&wire::encode(self))
+        Hash::of(&wire::encode(&self.clone().without(|_| true)))
+    }
+
+    /// The same without the contents of files that the receiver has.
+    #[must_use]
+    pub fn without(mut self, has: impl Fn(&Hash) -> bool) -> Self {
+        for entry in &mut self.entries {
+            if let EntryKind::File(bytes) = &entry.kind {
+                let hash = Hash::of(bytes);
+                if has(&hash) {
+                    entry.kind = EntryKind::Known { hash, len: bytes.len() as u64 };
+                }
+            }
+        }
+        self
     }
 
     /// Bytes of all files.
@@ -74,7 +117,47 @@ impl Bundle {
     }
 }
 
+/// What a node runs of one kind of overlays: equal for equal bundles in equal order. The runtime overlays of a node, and of the
+/// head's answer, are compared by it.
+pub fn set_hash(bundles: &[Bundle], context: Context) -> Hash {
+    let hashes: Vec<Hash> = bundles.iter().filter(|bundle| bundle.context == context).map(Bundle::hash).collect();
+    Hash::of(&wire::encode(&hashes))
+}
+
 /// Whether `path` may stand in an [`Entry`]: relative, not empty, no empty, `.` or `..` component, no NUL.
 pub fn is_clean(path: &str) -> bool {
     !path.is_empty() && !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(content: &'static [u8]) -> Bundle {
+        let kind = EntryKind::File(Bytes::from_static(content));
+        let entry = Entry { path: "etc/x".into(), kind, mode: 0o644, uid: 0, gid: 0, secret: false };
+        let name = "x".parse().unwrap();
+        Bundle { name, context: Context::Runtime, entries: vec![entry], reload: vec![] }
+    }
+
+    #[test]
+    fn a_hash_is_the_same_with_and_without_the_contents() {
+        let (one, two) = (bundle(b"1"), bundle(b"2"));
+        assert_ne!(one.hash(), two.hash());
+        let without = one.clone().without(|hash| *hash == Hash::of(b"1"));
+        assert_ne!(without, one);
+        assert_eq!((without.hash(), without.len()), (one.hash(), 0));
+        assert_eq!(one.clone().without(|_| false), one);
+        assert_eq!(set_hash(std::slice::from_ref(&one), Context::Runtime), set_hash(&[without], Context::Runtime));
+        assert_ne!(set_hash(&[one.clone(), two.clone()], Context::Runtime), set_hash(&[two, one], Context::Runtime));
+    }
+
+    #[test]
+    fn a_reload_is_for_its_paths_and_what_is_below() {
+        let reload = Reload { paths: vec!["etc/x".into()], units: vec![], restart: false };
+        assert!(
+            reload.is_for("etc/x") && reload.is_for("etc/x/y") && !reload.is_for("etc/xy") && !reload.is_for("etc")
+        );
+        assert!(Reload { paths: vec![], ..reload }.is_for("anything"));
+    }
 }

@@ -112,7 +112,8 @@ fn apply_one(root: &RootDir, entry: &Entry) -> Outcome {
             let removed = remove_entry(place.dir.as_fd(), &place.name).map_err(during("remove"))?;
             Ok(removed > 0)
         }
-        EntryKind::Directory => Ok(false),
+        // Contents that the sender left out are put in before.
+        EntryKind::Directory | EntryKind::Known { .. } => Err(("use", Errno::INVAL)),
     }
 }
 

@@ -17,7 +17,7 @@ fn file(path: &str, content: &'static str) -> Entry {
 }
 
 fn bundle(entries: Vec<Entry>) -> Bundle {
-    Bundle { name: "test".parse().unwrap(), context: Context::System, entries }
+    Bundle { name: "test".parse().unwrap(), context: Context::System, entries, reload: vec![] }
 }
 
 fn run(root: &Path, entries: Vec<Entry>) -> Result<Applied, ApplyError> {

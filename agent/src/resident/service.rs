@@ -14,12 +14,13 @@ use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlClient;
 use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
 use wulfpack_shared::net::tls::{Identity, Trust};
-use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
+use wulfpack_shared::wire::{NodeState, Order, OrderKind, OrderOutcome, Phase, ReportKind, SeedPolicy};
 
 use super::next_boot;
 use super::ready::wait_for_systemd;
 use crate::handover::{MemberState, Since, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
+use crate::orders::{Listener, Told};
 use crate::paths;
 use crate::report::{Queue, Reporter, uptime_ms};
 use crate::root::memory;
@@ -75,7 +76,8 @@ pub async fn serve() -> Result<()> {
     let (data, image, counted) = (state.data.clone(), signed.id(), state.counted);
     let member = Member { client, swarm, identity, trust, image, reporter, data, live, counted };
     let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
-    let mut resident = Resident { member, upkeep, events, state };
+    let (listener, told) = Listener::start(Arc::clone(&member.client), NodeState::default(), seed()?);
+    let mut resident = Resident { member, upkeep, events, listener, told, state };
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
         .context("failed to tell systemd that the service is ready")?;
@@ -107,10 +109,19 @@ async fn valid_certificate(
     Ok(renewed.certificate)
 }
 
+/// For pauses that differ from node to node.
+fn seed() -> Result<u64> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| anyhow::anyhow!("the kernel gives no random numbers: {error}"))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
 struct Resident {
     member: Member,
     upkeep: Upkeep,
     events: mpsc::Receiver<MemberEvent>,
+    listener: Listener,
+    told: mpsc::Receiver<Told>,
     state: MemberState,
 }
 
@@ -135,6 +146,7 @@ impl Resident {
                     self.upkeep.command(Command::Busy(false)).await;
                     self.member.swarm.drain(LAST_WORDS).await?;
                 }
+                Some(told) = self.told.recv() => self.obey(told),
                 event = self.events.recv() => match event {
                     Some(MemberEvent::Renewed) => self.save(),
                     Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
@@ -148,6 +160,18 @@ impl Resident {
         }
         self.leave().await;
         Ok(())
+    }
+
+    /// Does what the head wants.
+    fn obey(&self, told: Told) {
+        match told {
+            Told::Order(Order { number, what, .. }) => match what {
+                OrderKind::Overlay { .. } | OrderKind::Pause | OrderKind::Resume => {
+                    self.listener.ended(number, OrderOutcome::Failed("this agent cannot do that".into()));
+                }
+            },
+            Told::Drifted(hash) => tracing::debug!(%hash, "the head has other runtime overlays"),
+        }
     }
 
     fn seed_time(&self) -> Duration {

@@ -149,7 +149,8 @@ fn a_full_upper_layer_is_an_error_of_the_writer_and_of_nobody_else() {
         assert_eq!(fs::read(root.newroot.join("data/big")).unwrap().len(), 3_000_000);
         let content = EntryKind::File(vec![1u8; MIB as usize].into());
         let entry = Entry { path: "etc/x".into(), kind: content, mode: 0o644, uid: 0, gid: 0, secret: false };
-        let bundle = Bundle { name: "big".parse().unwrap(), context: Context::System, entries: vec![entry] };
+        let bundle =
+            Bundle { name: "big".parse().unwrap(), context: Context::System, entries: vec![entry], reload: vec![] };
         let error = crate::overlay::apply(&root.newroot, &bundle).unwrap_err();
         assert!(error.source == Errno::NOSPC && error.to_string().contains("root.size"), "{error}");
         fs::write(root.newroot.join("tmp/elsewhere"), "fits").unwrap();

@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::wire::OrderKind;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{ClusterKeys, FormerKey};
 use crate::dhcp::Counters;
 use crate::fleet::{EventRecord, ImageEgress, NodeStatus};
+use crate::orders::Pace;
 
 /// The head itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -138,6 +140,25 @@ pub struct ApproveAnswer {
     pub approved: Vec<ApprovedBoot>,
     /// Nodes of which no boot waits for approval.
     pub not_waiting: Vec<NodeName>,
+}
+
+/// `POST /v1/orders`: what running nodes shall do. `GET /v1/orders/ID?since=VERSION` tells how it goes, as a
+/// [`Progress`](crate::orders::Progress).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdersRequest {
+    /// Which nodes.
+    pub nodes: Vec<NodeName>,
+    /// What.
+    pub what: OrderKind,
+    /// How fast.
+    pub pace: Pace,
+}
+
+/// Answer to `POST /v1/orders`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdersAnswer {
+    /// The number of these orders.
+    pub id: u64,
 }
 
 /// One of the answer to `GET /v1/events?count=N`, the last N, and to `GET /v1/events?from=NUMBER`: the first ones from that number

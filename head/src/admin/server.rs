@@ -30,10 +30,11 @@ use super::api::{
     TicketRequest, UnknownMachine,
 };
 use super::who::user_name;
-use super::{actions, events};
+use super::{actions, events, orders};
 use crate::config::ClusterKeys;
 use crate::fleet::{BootReport, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
+use crate::orders::OrdersHandle;
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
 
@@ -65,6 +66,8 @@ pub struct AdminServices {
     pub facts: Arc<dyn HeadFacts>,
     /// Boots.
     pub fleet: FleetHandle,
+    /// What running nodes are told.
+    pub orders: OrdersHandle,
     /// Logs, events, audit.
     pub store: Arc<dyn Store>,
     /// The registry.
@@ -153,6 +156,8 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
+        .route("/v1/orders", post(orders::give))
+        .route("/v1/orders/{id}", get(orders::progress))
         .route("/v1/key/record", post(actions::record_key_deed))
         .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/dhcp/override", post(dhcp_override))

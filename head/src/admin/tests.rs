@@ -13,6 +13,7 @@ use super::*;
 use crate::config::ClusterKeys;
 use crate::fleet::{BootReport, EventRecord, FleetHandle, Input, Joined, LogLine, Severity, VersionUse};
 use crate::join::{Images, Registry, TokenMaker};
+use crate::orders::OrdersHandle;
 use crate::registry::{ImageRef, Snapshot};
 use crate::store::{RedbStore, Store};
 
@@ -91,6 +92,7 @@ fn bench() -> Bench {
     let services = AdminServices {
         facts: Arc::new(Empty),
         fleet,
+        orders: OrdersHandle::new(&clock),
         store,
         registry: Arc::new(Empty),
         images: Arc::new(Empty),

@@ -8,6 +8,8 @@
 //! * `service`: what `init` prepares for the service, its user and its unit.
 //! * `audit`: records of what commands do without the head.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
+//! * `overlay`: what nodes are made of beside their image.
+//! * `orders`: tells running nodes to do something, and shows how it goes.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
 //! * `render`: tables, JSON and YAML on standard output.
 
@@ -26,6 +28,8 @@ mod key;
 mod log;
 mod node;
 mod nodes;
+mod orders;
+mod overlay;
 mod profile;
 mod render;
 mod report;
@@ -46,6 +50,7 @@ pub use init::InitCommand;
 pub use key::KeyCommand;
 pub use log::LogArgs;
 pub use node::NodeCommand;
+pub use overlay::OverlayCommand;
 pub use profile::ProfileCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use report::BootCommand;

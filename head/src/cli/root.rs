@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::render::colours_on;
 use super::{
     BootCommand, ConfigCommand, Context, DhcpCommand, EventsCommand, ImageCommand, InitCommand, KeyCommand,
-    NodeCommand, ProfileCommand, TicketCommand, note, serve, write_out,
+    NodeCommand, OverlayCommand, ProfileCommand, TicketCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -56,6 +56,9 @@ enum Command {
     /// Import, build, list and remove images.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// The files that make an image a certain node: show, change, push them.
+    #[command(subcommand)]
+    Overlay(OverlayCommand),
     /// Write the manual pages of all commands, and of `wulf-agent`, into a directory.
     Man {
         /// The directory, such as /usr/share/man/man1; it must exist.
@@ -84,6 +87,7 @@ impl Wulf {
             Command::Profile(command) => command.run(context),
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
+            Command::Overlay(command) => command.run(context),
             Command::Man { dir } => {
                 for program in [Self::command(), wulfpack_agent::cli::Cli::command()] {
                     clap_mangen::generate_to(program, &dir)

@@ -2,12 +2,13 @@
 //!
 //! * `machine`: who is admitted as what; pure.
 //! * `members`: who is a member now.
-//! * `service`: answers agents. * `tokens`: makes join tokens.
+//! * `service`: answers agents. * `running`: those of nodes that run. * `tokens`: makes join tokens.
 //! * `next_boot`: boots that running nodes announce.
 
 mod machine;
 mod members;
 mod next_boot;
+mod running;
 mod service;
 #[cfg(test)]
 mod service_tests;

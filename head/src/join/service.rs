@@ -1,4 +1,4 @@
-//! Answers agents: join, track, report, renew, announce a reboot.
+//! Answers agents: join, track, report, renew, announce a reboot, wait for orders.
 
 use std::fmt::Debug;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +23,7 @@ use super::{Members, NextBoots};
 use crate::boot::choose_kernel;
 use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Input, Joined, Severity};
+use crate::orders::OrdersHandle;
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{Member, Redeemed, Store, StoreError};
 use crate::tracker::TrackerHandle;
@@ -76,6 +77,8 @@ pub struct JoinOptions {
     pub tracker: TrackerHandle,
     /// Boots.
     pub fleet: FleetHandle,
+    /// What running nodes are told.
+    pub orders: OrdersHandle,
     /// The head's time.
     pub clock: ClusterClock,
     /// Domain appended to node names without a dot; empty for none.
@@ -86,7 +89,7 @@ pub struct JoinOptions {
 
 /// Answers agents.
 #[derive(Clone, Debug)]
-pub struct JoinService(Arc<JoinOptions>);
+pub struct JoinService(pub(super) Arc<JoinOptions>);
 
 pub(super) fn refusal(reason: RefusalReason, text: impl Into<String>) -> Refusal {
     Refusal { reason, text: text.into() }
@@ -247,7 +250,7 @@ impl JoinService {
     }
 
     /// The member that this key is, or why it is none.
-    fn member(&self, key: &PublicKey) -> Result<Member, Refusal> {
+    pub(super) fn member(&self, key: &PublicKey) -> Result<Member, Refusal> {
         self.0.members.valid(key, self.0.clock.now()).ok_or_else(|| {
             refusal(
                 RefusalReason::NotMember,
@@ -322,6 +325,13 @@ impl JoinService {
                 let until = blocking(move || next_boots.announce(&member, now)).await?;
                 Ok(ControlResponse::Expected { until })
             }
+            ControlRequest::Overlays(request) => {
+                let service = self.clone();
+                Ok(ControlResponse::Overlays(blocking(move || service.overlays(key, &request)).await?))
+            }
+            ControlRequest::Listen(_) => {
+                Err(refusal(RefusalReason::Version, "who listens asks by the protocol that may wait"))
+            }
         }
     }
 }
@@ -335,9 +345,24 @@ impl ControlHandler for JoinService {
             })
         })
     }
+
+    fn listen(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
+        let ControlRequest::Listen(listen) = request else { return self.handle(from, remote, request) };
+        Box::pin(async move {
+            self.wait_for_orders(from, listen).await.map_or_else(
+                |refusal| {
+                    tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
+                    ControlResponse::Refused(refusal)
+                },
+                ControlResponse::Orders,
+            )
+        })
+    }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Refusal> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
         tracing::error!(%error, "a request of an agent could not be answered");
@@ -376,6 +401,7 @@ impl JoinService {
         let gone = |member: &Member| member.role == Role::Node && snapshot.node(&member.name).is_none();
         for key in self.0.members.revoke_where(self.0.clock.now(), gone)? {
             let Some(member) = self.0.members.find(&key) else { continue };
+            self.0.orders.forget(&member.name);
             let text = "it left the registry: its certificate is void".to_owned();
             let node = Some(member.name);
             self.0.fleet.tell(Input::Event { severity: Severity::Info, node, text });

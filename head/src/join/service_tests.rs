@@ -20,11 +20,13 @@ use super::tests::node;
 use super::*;
 use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Severity};
+use crate::orders::OrdersHandle;
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{RedbStore, Store};
 use crate::tracker::TrackerHandle;
 
 mod next_boot;
+mod orders;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const SEEN: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 7));
@@ -59,7 +61,14 @@ impl Overlays for World {
     fn render(&self, node: &Node, _: &Arc<Snapshot>) -> Result<Vec<Bundle>, String> {
         let kind = EntryKind::File(node.name.to_string().into_bytes().into());
         let entry = Entry { path: "etc/hostname".into(), kind, mode: 0o644, uid: 0, gid: 0, secret: false };
-        Ok(vec![Bundle { name: "hostname".parse().unwrap(), context: Context::System, entries: vec![entry] }])
+        let motd = Entry { path: "etc/motd".into(), ..entry.clone() };
+        let bundle = |name: &str, context, entry| Bundle {
+            name: name.parse().unwrap(),
+            context,
+            entries: vec![entry],
+            reload: vec![],
+        };
+        Ok(vec![bundle("hostname", Context::System, entry), bundle("motd", Context::Runtime, motd)])
     }
 }
 
@@ -75,6 +84,7 @@ struct Head {
     members: Members,
     store: Arc<dyn Store>,
     fleet: FleetHandle,
+    orders: OrdersHandle,
     clock: ClusterClock,
     keys: watch::Sender<Arc<ClusterKeys>>,
     _dir: tempfile::TempDir,
@@ -88,6 +98,7 @@ fn head() -> Head {
     let (fleet, _probes) = FleetHandle::open(&*store, clock.clone()).unwrap();
     let members = Members::open(Arc::clone(&store)).unwrap();
     let keys = watch::Sender::new(Arc::new(ClusterKeys::first(cluster())));
+    let orders = OrdersHandle::new(&clock);
     let service = JoinService::new(JoinOptions {
         cluster: keys.subscribe(),
         identity: SecretKey::from_seed([2; 32]),
@@ -99,11 +110,12 @@ fn head() -> Head {
         overlays: Arc::new(World),
         tracker: TrackerHandle::new([3; 32], 0),
         fleet: fleet.clone(),
+        orders: orders.clone(),
         clock: clock.clone(),
         domain: "cluster.example".into(),
         tmpfs_dirs: vec!["/tmp".into()],
     });
-    Head { service, tokens: TokenMaker::new(key), members, store, fleet, clock, keys, _dir: dir }
+    Head { service, tokens: TokenMaker::new(key), members, store, fleet, orders, clock, keys, _dir: dir }
 }
 
 fn key(byte: u8) -> PublicKey {
@@ -150,7 +162,7 @@ fn the_answer_holds_all_that_a_node_needs() {
     assert_eq!(answer.image.verify(&cluster).unwrap().name.as_str(), "debian");
     let settings = answer.node.unwrap();
     assert_eq!((settings.hostname.as_str(), settings.kernel.as_str()), ("n1.cluster.example", "6.1.0-1"));
-    assert_eq!((settings.overlays.len(), settings.tmpfs_dirs.len()), (1, 1));
+    assert_eq!((settings.overlays.len(), settings.tmpfs_dirs.len()), (2, 1));
     assert_ne!(settings.entropy, [0; 32]);
     assert_eq!(settings.machine_id, machine_id(&SecretKey::from_seed([2; 32]), &"n1".parse().unwrap()));
     assert_eq!(

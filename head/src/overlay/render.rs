@@ -124,7 +124,11 @@ impl Renderer {
             }
         }
         let bundles = by_context.into_iter().filter(|(_, entries)| !entries.is_empty());
-        Ok(bundles.map(|(context, entries)| Bundle { name: name.clone(), context, entries }).collect())
+        let bundle = |(context, entries)| {
+            let reload = if context == Context::Runtime { overlay.rules.reload.clone() } else { vec![] };
+            Bundle { name: name.clone(), context, entries, reload }
+        };
+        Ok(bundles.map(bundle).collect())
     }
 }
 
@@ -133,7 +137,7 @@ fn entry_len(entry: &Entry) -> usize {
     let content = match &entry.kind {
         EntryKind::File(bytes) => bytes.len(),
         EntryKind::Symlink(target) => target.len(),
-        EntryKind::Directory | EntryKind::Absent => 0,
+        EntryKind::Directory | EntryKind::Absent | EntryKind::Known { .. } => 0,
     };
     entry.path.len() + content + 32
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use wulfpack_shared::overlay::Context;
+use wulfpack_shared::overlay::{Context, Reload};
 
 use crate::config::yaml;
 
@@ -15,6 +15,25 @@ pub(super) struct Rules {
     pub(super) paths: BTreeMap<String, PathRule>,
     /// Paths that are removed on the node.
     pub(super) absent: Vec<String>,
+    /// What a running system does when a runtime overlay has changed.
+    #[serde(deserialize_with = "reloads")]
+    pub(super) reload: Vec<Reload>,
+}
+
+/// One of `reload`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadRule {
+    #[serde(default)]
+    paths: Vec<String>,
+    units: Vec<String>,
+    #[serde(default)]
+    restart: bool,
+}
+
+fn reloads<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Reload>, D::Error> {
+    let rules = Vec::<ReloadRule>::deserialize(deserializer)?;
+    Ok(rules.into_iter().map(|ReloadRule { paths, units, restart }| Reload { paths, units, restart }).collect())
 }
 
 /// Settings of one path.
@@ -50,6 +69,13 @@ pub(super) fn parse(text: &str) -> Result<Rules, String> {
     for path in &rules.absent {
         if !wulfpack_shared::overlay::is_clean(path) {
             return Err(format!("absent: {path:?} is not a path relative to the root without '..'"));
+        }
+    }
+    for unit in rules.reload.iter().flat_map(|reload| &reload.units) {
+        // A dash at the beginning would be an option of systemctl.
+        let word = |c: char| c.is_ascii_alphanumeric() || "@.:_-\\".contains(c);
+        if unit.starts_with('-') || unit.is_empty() || !unit.chars().all(word) {
+            return Err(format!("reload: {unit:?} is no name of a systemd unit"));
         }
     }
     Ok(rules)

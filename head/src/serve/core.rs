@@ -21,6 +21,7 @@ use crate::config::{ClusterKeys, Config, Keys};
 use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
+use crate::orders::OrdersHandle;
 use crate::registry::{Defaults, RegistryWatcher, Snapshot};
 use crate::store::Store;
 use crate::tracker::TrackerHandle;
@@ -49,6 +50,7 @@ pub(super) struct Core {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: ClusterClock,
     pub(super) fleet: FleetHandle,
+    pub(super) orders: OrdersHandle,
     pub(super) members: Members,
     pub(super) tracker: TrackerHandle,
     pub(super) tokens: TokenMaker,
@@ -101,6 +103,7 @@ impl Core {
         let heads = places.addresses.iter().map(|(address, _)| *address).collect();
         let overlays = RenderedOverlays::new(config.clone(), heads, keys.ssh.clone());
         let catalogue = Catalogue(library);
+        let orders = OrdersHandle::new(&clock);
         let Keys { cluster, head, ssh } = keys;
         let cluster = watch::Sender::new(Arc::new(cluster));
         let join = JoinService::new(JoinOptions {
@@ -115,12 +118,14 @@ impl Core {
             overlays: Arc::new(overlays),
             tracker: tracker.clone(),
             fleet: fleet.clone(),
+            orders: orders.clone(),
             clock: clock.clone(),
             domain: config.domain.clone(),
             tmpfs_dirs: config.tmpfs_dirs.clone(),
         });
         let tokens = TokenMaker::new(token_key);
         let core = Self {
+            orders,
             config,
             head,
             cluster,

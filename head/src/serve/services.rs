@@ -78,6 +78,7 @@ impl Services {
         let admin_services = AdminServices {
             facts: Arc::new(facts),
             fleet: core.fleet.clone(),
+            orders: core.orders.clone(),
             store: Arc::clone(&core.store),
             registry: Arc::clone(&core.registry) as _,
             images: Arc::new(core.catalogue.clone()),
@@ -153,6 +154,7 @@ impl Services {
     fn start_keepers(&mut self, core: &Arc<Core>, streams: Streams) {
         let Streams { probes, swarm } = streams;
         self.spawn("the login check", check_logins(core.fleet.clone(), core.config.ready, probes));
+        self.spawn("the orders to nodes", core.orders.clone().run());
         self.spawn("the seed", Arc::clone(&core.seeds).follow());
         self.spawn("the swarm", Arc::clone(&core.seeds).listen(core.fleet.clone(), swarm));
         self.spawn("the registry watcher", follow_registry(Arc::clone(core)));

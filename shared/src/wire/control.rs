@@ -1,4 +1,4 @@
-//! Agent to head: join, track, report, renew, announce a reboot. The connection (libp2p over TCP and Noise) proves the agent's key.
+//! Agent to head: join, track, report, renew, announce a reboot, wait for orders. The connection (libp2p over TCP and Noise) proves the agent's key.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -9,6 +9,7 @@ use crate::identity::{SignedMembership, SignedTime};
 use crate::image::SignedHeader;
 use crate::overlay::Bundle;
 use crate::time::UnixTime;
+use crate::wire::{Listen, Orders, OverlaysAnswer, OverlaysRequest};
 
 /// What an agent asks of a head. A key without a valid certificate may only send `Join`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,10 @@ pub enum ControlRequest {
     Renew(RenewRequest),
     /// This node goes down and boots again at once: where boots wait for approval, its next one shall not.
     NextBoot,
+    /// Wait for orders.
+    Listen(Listen),
+    /// The runtime overlays as they would be now.
+    Overlays(OverlaysRequest),
 }
 
 /// What the head answers.
@@ -46,6 +51,10 @@ pub enum ControlResponse {
         /// The boot has to begin before that.
         until: UnixTime,
     },
+    /// To `Listen`.
+    Orders(Orders),
+    /// To `Overlays`.
+    Overlays(OverlaysAnswer),
 }
 
 /// Why the head said no, for the person at the console.

@@ -12,7 +12,7 @@ use libp2p::{PeerId, Swarm};
 use libp2p_connection_limits::ConnectionLimits;
 use tokio::sync::{mpsc, oneshot};
 
-use super::behaviour::{ANSWER, Behaviour, BehaviourEvent, CONNECT, swarm};
+use super::behaviour::{ANSWER, Behaviour, BehaviourEvent, CONNECT, LISTENED, swarm};
 use super::keys;
 use crate::identity::{HeadAddr, SecretKey};
 use crate::wire::{ControlRequest, ControlResponse, Refusal, RefusalReason};
@@ -65,6 +65,8 @@ type Reply = oneshot::Sender<Result<ControlResponse, (AttemptPhase, String)>>;
 
 struct Command {
     head: HeadAddr,
+    /// Over the protocol whose answers may take long.
+    patient: bool,
     request: ControlRequest,
     reply: Reply,
 }
@@ -89,7 +91,8 @@ impl ControlClient {
         let limits = ConnectionLimits::default().with_max_established_incoming(Some(0));
         let swarm = swarm(secret, ProtocolSupport::Outbound, limits).map_err(ControlError::Setup)?;
         let (commands, receiver) = mpsc::channel(16);
-        let client = Client { swarm, asked: BTreeMap::new(), dial_errors: BTreeMap::new() };
+        let (asked, listening, dial_errors) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let client = Client { swarm, asked, listening, dial_errors };
         drop(tokio::spawn(client.run(receiver)));
         Ok(Self { heads, preferred: AtomicUsize::new(0), commands })
     }
@@ -105,12 +108,24 @@ impl ControlClient {
     /// # Errors
     /// No head answered; each is named with what went wrong.
     pub async fn request(&self, request: ControlRequest) -> Result<ControlResponse, ControlError> {
+        self.ask_all(request, false).await
+    }
+
+    /// Like [`request`](Self::request), for one that may wait [`crate::limits::LISTEN_MAX`] for its answer.
+    ///
+    /// # Errors
+    /// No head answered; each is named with what went wrong.
+    pub async fn listen(&self, request: ControlRequest) -> Result<ControlResponse, ControlError> {
+        self.ask_all(request, true).await
+    }
+
+    async fn ask_all(&self, request: ControlRequest, patient: bool) -> Result<ControlResponse, ControlError> {
         let first = self.preferred.load(Ordering::Relaxed);
         let (mut attempts, mut busy) = (Vec::new(), None);
         for step in 0..self.heads.len() {
             let index = (first + step) % self.heads.len();
             let Some(&head) = self.heads.get(index) else { continue };
-            match self.ask(head, request.clone()).await {
+            match self.ask(head, request.clone(), patient).await {
                 Ok(response @ ControlResponse::Refused(Refusal { reason: RefusalReason::Busy, .. })) => {
                     busy = Some(response);
                 }
@@ -124,12 +139,18 @@ impl ControlClient {
         busy.ok_or(ControlError::Unreachable { attempts })
     }
 
-    async fn ask(&self, head: HeadAddr, request: ControlRequest) -> Result<ControlResponse, (AttemptPhase, String)> {
+    async fn ask(
+        &self,
+        head: HeadAddr,
+        request: ControlRequest,
+        patient: bool,
+    ) -> Result<ControlResponse, (AttemptPhase, String)> {
         let (reply, answer) = oneshot::channel();
         let gone = || (AttemptPhase::Connect, "the control plane of this process has ended".to_owned());
-        self.commands.send(Command { head, request, reply }).await.map_err(|_| gone())?;
+        self.commands.send(Command { head, patient, request, reply }).await.map_err(|_| gone())?;
         // libp2p has timeouts of its own; this one only guards against their failing.
-        match tokio::time::timeout(CONNECT + ANSWER + Duration::from_secs(5), answer).await {
+        let limit = CONNECT + Duration::from_secs(5) + if patient { LISTENED } else { ANSWER };
+        match tokio::time::timeout(limit, answer).await {
             Ok(answer) => answer.map_err(|_| gone())?,
             Err(_) => Err((AttemptPhase::Answer, "no answer in time".to_owned())),
         }
@@ -140,6 +161,8 @@ impl ControlClient {
 struct Client {
     swarm: Swarm<Behaviour>,
     asked: BTreeMap<OutboundRequestId, Reply>,
+    /// Numbers of requests are those of their protocol.
+    listening: BTreeMap<OutboundRequestId, Reply>,
     /// The last failed dial of each head: libp2p reports it apart from the request that it failed.
     dial_errors: BTreeMap<PeerId, String>,
 }
@@ -157,30 +180,34 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, Command { head, request, reply }: Command) {
+    fn ask(&mut self, Command { head, patient, request, reply }: Command) {
         let Some(peer) = keys::peer_id(&head.key) else {
             // Nobody waits for it if this fails.
             drop(reply.send(Err((AttemptPhase::Connect, "its key is no ed25519 key".to_owned()))));
             return;
         };
         let addrs = vec![keys::multiaddr(head.control)];
-        let id = self.swarm.behaviour_mut().control.send_request_with_addresses(&peer, request, addrs);
-        self.asked.insert(id, reply);
+        let behaviour = self.swarm.behaviour_mut();
+        let (behaviour, waiting) = match patient {
+            false => (&mut behaviour.control, &mut self.asked),
+            true => (&mut behaviour.listen, &mut self.listening),
+        };
+        waiting.insert(behaviour.send_request_with_addresses(&peer, request, addrs), reply);
     }
 
     fn event(&mut self, event: SwarmEvent<BehaviourEvent>) {
-        let (id, result) = match event {
+        let (event, patient) = match event {
             SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
                 self.dial_errors.insert(peer, dial_error(&error));
                 return;
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Control(Event::Message {
-                message: Message::Response { request_id, response },
-                ..
-            })) => (request_id, Ok(response)),
-            SwarmEvent::Behaviour(BehaviourEvent::Control(Event::OutboundFailure {
-                peer, request_id, error, ..
-            })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Control(event)) => (event, false),
+            SwarmEvent::Behaviour(BehaviourEvent::Listen(event)) => (event, true),
+            _ => return,
+        };
+        let (id, result) = match event {
+            Event::Message { message: Message::Response { request_id, response }, .. } => (request_id, Ok(response)),
+            Event::OutboundFailure { peer, request_id, error, .. } => {
                 let dial = self.dial_errors.remove(&peer);
                 let failure = match error {
                     OutboundFailure::DialFailure => {
@@ -193,7 +220,8 @@ impl Client {
             }
             _ => return,
         };
-        if let Some(reply) = self.asked.remove(&id) {
+        let waiting = if patient { &mut self.listening } else { &mut self.asked };
+        if let Some(reply) = waiting.remove(&id) {
             // The asker may have given up.
             drop(reply.send(result));
         }

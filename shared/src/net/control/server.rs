@@ -35,6 +35,12 @@ const CONNECTIONS_MAX: u32 = 16_384;
 pub trait ControlHandler: Send + Sync + 'static {
     /// Answers `request`, which came from the holder of the key `from` at the address `remote`.
     fn handle(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse>;
+
+    /// Answers a request that may wait for its answer for as long as [`crate::limits::LISTEN_MAX`].
+    fn listen(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
+        let _unanswered = (from, remote, request);
+        Box::pin(std::future::ready(refused(RefusalReason::Version, "this head gives no orders".to_owned())))
+    }
 }
 
 /// Why a head's control plane did not start.
@@ -87,8 +93,8 @@ impl ControlServer {
             addrs.push(listening(&mut swarm, id).await.map_err(fail)?);
         }
         let (stop, stopped) = oneshot::channel();
-        let server =
-            Server { swarm, handler, remotes: BTreeMap::new(), waiting: VecDeque::new(), working: JoinSet::new() };
+        let (remotes, waiting) = (BTreeMap::new(), VecDeque::new());
+        let server = Server { swarm, handler, remotes, waiting, working: JoinSet::new(), listening: JoinSet::new() };
         let task = tokio::spawn(server.run(stopped));
         Ok(Self { addrs, stop: Some(stop), task })
     }
@@ -143,6 +149,8 @@ struct Server {
     remotes: BTreeMap<ConnectionId, SocketAddr>,
     waiting: VecDeque<Waiting>,
     working: JoinSet<(ResponseChannel<ControlResponse>, ControlResponse)>,
+    /// Nodes that wait for orders: as many as there are connections.
+    listening: JoinSet<(ResponseChannel<ControlResponse>, ControlResponse)>,
 }
 
 impl Server {
@@ -158,6 +166,10 @@ impl Server {
                     }
                     self.work();
                 }
+                Some(done) = self.listening.join_next() => match done {
+                    Ok((channel, response)) => self.respond_listener(channel, response),
+                    Err(error) => tracing::error!(%error, "a node that waits for orders could not be answered"),
+                },
             }
         }
     }
@@ -181,7 +193,15 @@ impl Server {
                 connection_id,
                 message: Message::Request { request, channel, .. },
             })) => self.request(&peer, connection_id, request, channel),
-            SwarmEvent::Behaviour(BehaviourEvent::Control(Event::InboundFailure { peer, error, .. })) => {
+            SwarmEvent::Behaviour(BehaviourEvent::Listen(Event::Message {
+                peer,
+                connection_id,
+                message: Message::Request { request, channel, .. },
+            })) => self.listen(&peer, connection_id, request, channel),
+            SwarmEvent::Behaviour(
+                BehaviourEvent::Control(Event::InboundFailure { peer, error, .. })
+                | BehaviourEvent::Listen(Event::InboundFailure { peer, error, .. }),
+            ) => {
                 tracing::debug!(%peer, %error, "a request of an agent failed");
             }
             _ => {}
@@ -207,6 +227,25 @@ impl Server {
         self.work();
     }
 
+    fn listen(
+        &mut self,
+        peer: &PeerId,
+        connection: ConnectionId,
+        request: ControlRequest,
+        channel: ResponseChannel<ControlResponse>,
+    ) {
+        let (Some(from), Some(&remote)) = (keys::public_key(peer), self.remotes.get(&connection)) else {
+            let text = "the control plane takes ed25519 keys over TCP only".to_owned();
+            return self.respond_listener(channel, refused(RefusalReason::Version, text));
+        };
+        if self.listening.len() >= CONNECTIONS_MAX as usize {
+            let text = format!("{CONNECTIONS_MAX} nodes wait for orders of this head");
+            return self.respond_listener(channel, refused(RefusalReason::Busy, text));
+        }
+        let handler = Arc::clone(&self.handler);
+        self.listening.spawn(async move { (channel, handler.listen(from, remote, request).await) });
+    }
+
     fn work(&mut self) {
         while self.working.len() < WORKING_MAX {
             let Some(Waiting { from, remote, request, channel }) = self.waiting.pop_front() else { return };
@@ -218,6 +257,14 @@ impl Server {
     fn respond(&mut self, channel: ResponseChannel<ControlResponse>, response: ControlResponse) {
         if self.swarm.behaviour_mut().control.send_response(channel, response).is_err() {
             tracing::debug!("an agent hung up before its answer");
+        }
+    }
+}
+
+impl Server {
+    fn respond_listener(&mut self, channel: ResponseChannel<ControlResponse>, response: ControlResponse) {
+        if self.swarm.behaviour_mut().listen.send_response(channel, response).is_err() {
+            tracing::debug!("a node that waited for orders has gone");
         }
     }
 }

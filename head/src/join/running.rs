@@ -1,0 +1,53 @@
+//! What nodes ask that run: orders, and their runtime overlays as they are now.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use wulfpack_shared::id::{Hash, PublicKey};
+use wulfpack_shared::identity::Role;
+use wulfpack_shared::limits::{KNOWN_MAX, ORDERS_MAX};
+use wulfpack_shared::overlay::{Context, set_hash};
+use wulfpack_shared::wire::{Listen, Orders, OverlaysAnswer, OverlaysRequest, Refusal, RefusalReason};
+
+use super::JoinService;
+use super::service::{blocking, refusal};
+use crate::registry::{Node, Snapshot};
+
+impl JoinService {
+    /// The node that this member is, as the registry has it.
+    fn node(&self, key: &PublicKey) -> Result<(Arc<Node>, Arc<Snapshot>), Refusal> {
+        let (member, snapshot) = (self.member(key)?, self.0.registry.snapshot());
+        let node = snapshot.node(&member.name).filter(|_| member.role == Role::Node).cloned();
+        let node = node.ok_or_else(|| refusal(RefusalReason::NotMember, "this member is no node of the registry"))?;
+        Ok((node, snapshot))
+    }
+
+    /// A node's runtime overlays as they are now, without what it has.
+    pub(super) fn overlays(&self, key: PublicKey, request: &OverlaysRequest) -> Result<OverlaysAnswer, Refusal> {
+        let (node, snapshot) = self.node(&key)?;
+        let known: BTreeSet<&Hash> = request.known.iter().take(KNOWN_MAX).collect();
+        let bundles = self.0.overlays.render(&node, &snapshot);
+        let bundles = bundles.map_err(|why| refusal(RefusalReason::Configuration, why))?;
+        let runtime = bundles.into_iter().filter(|bundle| bundle.context == Context::Runtime);
+        Ok(OverlaysAnswer { bundles: runtime.map(|bundle| bundle.without(|hash| known.contains(hash))).collect() })
+    }
+
+    /// Holds the request of a node that listens until there is something for it.
+    pub(super) async fn wait_for_orders(&self, key: PublicKey, mut listen: Listen) -> Result<Orders, Refusal> {
+        listen.done.truncate(ORDERS_MAX);
+        listen.taken.truncate(ORDERS_MAX);
+        let (node, _) = self.node(&key)?;
+        let orders = self.0.orders.listen(node.name.clone(), listen).await;
+        if !orders.is_empty() {
+            return Ok(Orders { orders, runtime: None });
+        }
+        // It waited long: the registry may have changed, and the membership may have ended.
+        let (node, snapshot) = self.node(&key)?;
+        let service = self.clone();
+        let rendered = blocking(move || {
+            Ok(service.0.overlays.render(&node, &snapshot).map(|bundles| set_hash(&bundles, Context::Runtime)))
+        });
+        let runtime = rendered.await?.map_err(|why| tracing::warn!("what a node would get now: {why}")).ok();
+        Ok(Orders { orders, runtime })
+    }
+}
