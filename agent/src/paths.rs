@@ -12,6 +12,8 @@ pub const PRIVATE: &str = "/run/wulfpack/private";
 pub const LAYERS: &str = "/run/wulfpack/private/layers";
 /// What a process of this boot needs to go on as the same member (0600).
 pub const STATE: &str = "/run/wulfpack/private/state";
+/// What the overlays made of this node (0600).
+pub const OVERLAYS: &str = "/run/wulfpack/private/overlays";
 /// Where the child that booted the node waits for the service that takes over (0600).
 pub const HANDOVER: &str = "/run/wulfpack/private/handover.sock";
 /// The lease of the agent's DHCP client, for the node's network configuration.

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fchown, fstat, fsync, openat, readlinkat,
-    renameat, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags, chownat, fchmod, fchown, fgetxattr, fsetxattr, fstat,
+    fsync, openat, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use wulfpack_shared::overlay::{Bundle, Entry, EntryKind, is_clean};
@@ -18,8 +18,12 @@ use super::resolve::RootDir;
 
 /// Name of the file that becomes the entry when it is complete.
 const TEMPORARY: &CStr = c".wulfpack-new";
+/// Where SELinux keeps the label of a file.
+const LABEL: &CStr = c"security.selinux";
+/// Longest label.
+const LABEL_MAX: usize = 512;
 /// Permission bits with setuid, setgid and sticky.
-const MODE_BITS: u32 = 0o7777;
+pub(super) const MODE_BITS: u32 = 0o7777;
 
 /// What an overlay changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,8 +196,24 @@ impl Place<'_> {
             let mut file = File::from(openat(&self.dir, TEMPORARY, flags, Mode::from_raw_mode(0o600))?);
             file.write_all(bytes).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             own(file.as_fd(), self.entry)?;
+            self.label(file.as_fd());
             fsync(&file)
         })
+    }
+
+    /// The label of the file that it replaces, else that of its directory, as a new file would get it from a running policy.
+    /// Where there are no labels there is nothing to keep.
+    fn label(&self, file: BorrowedFd<'_>) {
+        let mut label = [0; LABEL_MAX];
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let of_old =
+            openat(&self.dir, &self.name, flags, Mode::empty()).and_then(|old| fgetxattr(&old, LABEL, &mut label));
+        if let Ok(len) = of_old.or_else(|_| fgetxattr(&self.dir, LABEL, &mut label))
+            && let Some(label) = label.get(..len)
+            && let Err(error) = fsetxattr(file, LABEL, label, XattrFlags::empty())
+        {
+            tracing::debug!(%error, path = %self.entry.path, "not labelled");
+        }
     }
 
     /// Whether the file is there with this content, owner and mode.

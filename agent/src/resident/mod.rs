@@ -5,6 +5,7 @@
 
 mod next_boot;
 mod ready;
+mod runtime;
 mod service;
 mod worker;
 

@@ -16,11 +16,12 @@ use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{NodeState, Order, OrderKind, OrderOutcome, Phase, ReportKind, SeedPolicy};
 
-use super::next_boot;
 use super::ready::wait_for_systemd;
+use super::{next_boot, runtime};
 use crate::handover::{MemberState, Since, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
 use crate::orders::{Listener, Told};
+use crate::overlay::Record;
 use crate::paths;
 use crate::report::{Queue, Reporter, uptime_ms};
 use crate::root::memory;
@@ -76,7 +77,10 @@ pub async fn serve() -> Result<()> {
     let (data, image, counted) = (state.data.clone(), signed.id(), state.counted);
     let member = Member { client, swarm, identity, trust, image, reporter, data, live, counted };
     let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
-    let (listener, told) = Listener::start(Arc::clone(&member.client), NodeState::default(), seed()?);
+    // Without a record the head's word on the runtime overlays is applied once more, and makes one.
+    let record = Record::load(Path::new(paths::OVERLAYS)).unwrap_or_default();
+    let (listener, told) =
+        Listener::start(Arc::clone(&member.client), node_state(&record, NodeState::default()), seed()?);
     let mut resident = Resident { member, upkeep, events, listener, told, state };
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
@@ -107,6 +111,12 @@ async fn valid_certificate(
     state.cluster = renewed.cluster;
     state.cluster_time = Some((renewed.time, uptime_ms()));
     Ok(renewed.certificate)
+}
+
+/// What the head is told of the overlays that are applied.
+fn node_state(record: &Record, before: NodeState) -> NodeState {
+    let edited = u32::try_from(record.edited.len()).unwrap_or(u32::MAX);
+    NodeState { system: record.system, runtime: record.runtime, edited, ..before }
 }
 
 /// For pauses that differ from node to node.
@@ -146,7 +156,7 @@ impl Resident {
                     self.upkeep.command(Command::Busy(false)).await;
                     self.member.swarm.drain(LAST_WORDS).await?;
                 }
-                Some(told) = self.told.recv() => self.obey(told),
+                Some(told) = self.told.recv() => self.obey(told).await,
                 event = self.events.recv() => match event {
                     Some(MemberEvent::Renewed) => self.save(),
                     Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
@@ -163,15 +173,35 @@ impl Resident {
     }
 
     /// Does what the head wants.
-    fn obey(&self, told: Told) {
+    async fn obey(&self, told: Told) {
         match told {
-            Told::Order(Order { number, what, .. }) => match what {
-                OrderKind::Overlay { .. } | OrderKind::Pause | OrderKind::Resume => {
-                    self.listener.ended(number, OrderOutcome::Failed("this agent cannot do that".into()));
+            Told::Order(Order { number, what, .. }) => {
+                let outcome = match what {
+                    OrderKind::Overlay { force } => self.refresh(force).await,
+                    OrderKind::Pause | OrderKind::Resume => OrderOutcome::Failed("this agent cannot do that".into()),
+                };
+                self.listener.ended(number, outcome);
+            }
+            Told::Drifted(_) => {
+                let outcome = self.refresh(false).await;
+                tracing::info!(?outcome, "the head had other runtime overlays");
+                if let OrderOutcome::Failed(why) = outcome {
+                    self.member.reporter.log(format!("the runtime overlays are not those of the head: {why}"));
                 }
-            },
-            Told::Drifted(hash) => tracing::debug!(%hash, "the head has other runtime overlays"),
+            }
         }
+    }
+
+    /// Makes the runtime overlays those of the head.
+    async fn refresh(&self, force: bool) -> OrderOutcome {
+        let (outcome, record) = runtime::refresh(&self.member.client, force).await;
+        if let Some(record) = record {
+            self.listener.state(|state| *state = node_state(&record, *state));
+            for path in &record.edited {
+                self.member.reporter.log(format!("/{path} of a runtime overlay was edited on the node, and is kept"));
+            }
+        }
+        outcome
     }
 
     fn seed_time(&self) -> Duration {

@@ -77,7 +77,7 @@ fn clear(spec: &RootSpec<'_>) -> Result<(), RootError> {
 }
 
 /// Mounts the blob read-only on `target`.
-fn squashfs(blob: &Path, target: &Path) -> Result<(), RootError> {
+pub(super) fn squashfs(blob: &Path, target: &Path) -> Result<(), RootError> {
     make_dir(target)?;
     let device = LoopDevice::attach(blob)?;
     // Without it one core decompresses for all (Linux 6.2 and CONFIG_SQUASHFS_CHOICE_DECOMP_BY_MOUNT).

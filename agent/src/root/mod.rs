@@ -11,6 +11,7 @@ mod dirs;
 mod early;
 mod error;
 mod finish;
+mod image;
 mod loopdev;
 mod memory;
 mod switch;
@@ -21,6 +22,7 @@ pub use blob::{BlobDir, blob_bytes};
 pub use early::mount_early;
 pub use error::RootError;
 pub use finish::finish;
+pub use image::{MountedImage, mounted_image};
 pub use memory::{Memory, MemoryPlan, RESERVE, TooLittleMemory, check_memory, memory};
 pub use switch::{enter, exec_init, move_mounts, move_mounts_and_switch, switch};
 

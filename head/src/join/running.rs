@@ -1,13 +1,18 @@
-//! What nodes ask that run: orders, and their runtime overlays as they are now.
+//! How questions reach the service; and what nodes ask that run: orders, and their runtime overlays as they are now.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use wulfpack_shared::id::{Hash, PublicKey};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::limits::{KNOWN_MAX, ORDERS_MAX};
+use wulfpack_shared::net::control::ControlHandler;
 use wulfpack_shared::overlay::{Context, set_hash};
-use wulfpack_shared::wire::{Listen, Orders, OverlaysAnswer, OverlaysRequest, Refusal, RefusalReason};
+use wulfpack_shared::wire::{
+    ControlRequest, ControlResponse, Listen, Orders, OverlaysAnswer, OverlaysRequest, Refusal, RefusalReason,
+};
 
 use super::JoinService;
 use super::service::{blocking, refusal};
@@ -49,5 +54,29 @@ impl JoinService {
         });
         let runtime = rendered.await?.map_err(|why| tracing::warn!("what a node would get now: {why}")).ok();
         Ok(Orders { orders, runtime })
+    }
+}
+
+impl ControlHandler for JoinService {
+    fn handle(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
+        Box::pin(async move {
+            self.answer(from, remote.ip().to_canonical(), request).await.unwrap_or_else(|refusal| {
+                tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
+                ControlResponse::Refused(refusal)
+            })
+        })
+    }
+
+    fn listen(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
+        let ControlRequest::Listen(listen) = request else { return self.handle(from, remote, request) };
+        Box::pin(async move {
+            self.wait_for_orders(from, listen).await.map_or_else(
+                |refusal| {
+                    tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
+                    ControlResponse::Refused(refusal)
+                },
+                ControlResponse::Orders,
+            )
+        })
     }
 }

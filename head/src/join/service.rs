@@ -1,7 +1,7 @@
 //! Answers agents: join, track, report, renew, announce a reboot, wait for orders.
 
 use std::fmt::Debug;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -11,7 +11,6 @@ use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, T
 use wulfpack_shared::image::{Header, HeaderError, SignedHeader, Units};
 use wulfpack_shared::limits::{CERTIFICATE_MAX, NEIGHBOURS, OVERLAYS_MAX};
 use wulfpack_shared::net::clock::ClusterClock;
-use wulfpack_shared::net::control::ControlHandler;
 use wulfpack_shared::overlay::Bundle;
 use wulfpack_shared::wire::{
     ControlRequest, ControlResponse, JoinAnswer, JoinRequest, NodeSettings, Refusal, RefusalReason, RenewAnswer,
@@ -307,7 +306,12 @@ impl JoinService {
         Ok(RenewAnswer { certificate: keys.certify(&membership), time: keys.time(now, &request.nonce) })
     }
 
-    async fn answer(&self, key: PublicKey, seen: IpAddr, request: ControlRequest) -> Result<ControlResponse, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        key: PublicKey,
+        seen: IpAddr,
+        request: ControlRequest,
+    ) -> Result<ControlResponse, Refusal> {
         match request {
             ControlRequest::Join(request) => {
                 let service = self.clone();
@@ -333,30 +337,6 @@ impl JoinService {
                 Err(refusal(RefusalReason::Version, "who listens asks by the protocol that may wait"))
             }
         }
-    }
-}
-
-impl ControlHandler for JoinService {
-    fn handle(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
-        Box::pin(async move {
-            self.answer(from, remote.ip().to_canonical(), request).await.unwrap_or_else(|refusal| {
-                tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
-                ControlResponse::Refused(refusal)
-            })
-        })
-    }
-
-    fn listen(&self, from: PublicKey, remote: SocketAddr, request: ControlRequest) -> BoxFuture<'_, ControlResponse> {
-        let ControlRequest::Listen(listen) = request else { return self.handle(from, remote, request) };
-        Box::pin(async move {
-            self.wait_for_orders(from, listen).await.map_or_else(
-                |refusal| {
-                    tracing::info!(%remote, reason = ?refusal.reason, "refused: {}", refusal.text);
-                    ControlResponse::Refused(refusal)
-                },
-                ControlResponse::Orders,
-            )
-        })
     }
 }
 

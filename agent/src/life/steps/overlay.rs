@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::join::forget_token;
 use crate::life::context::{Context, StepError};
-use crate::overlay::apply;
+use crate::overlay::{Record, apply};
 use crate::paths;
 use crate::root::finish;
 
@@ -23,6 +23,8 @@ pub(super) async fn overlay(context: &Arc<Context>) -> Result<(), StepError> {
             apply(root, bundle)?;
             lines.push(format!("{} ({} entries)", bundle.name, bundle.entries.len()));
         }
+        let record = Record::of(&settings.overlays).save(Path::new(paths::OVERLAYS));
+        record.context("failed to write down what was applied")?;
         finish(root, &settings)?;
         Ok(lines)
     });
