@@ -32,7 +32,7 @@ pub struct BootFigures {
     pub rate: Option<String>,
     /// Seconds from power-on of the first to the SSH banner of each.
     pub ready_s: Vec<f64>,
-    /// MemAvailable after that, in bytes.
+    /// MemAvailable in bytes, when nothing is being started any more.
     pub mem_available: Vec<u64>,
     /// Bytes that left the head's interface meanwhile.
     pub head_bytes_sent: u64,
@@ -55,6 +55,10 @@ impl BootFigures {
         self.mem_available.iter().copied().min().unwrap_or_default()
     }
 }
+
+/// Shell command that prints /proc/meminfo once the system has started all that it starts: what runs only meanwhile would
+/// else count in one boot and not in the other. systemd's verdict does not matter here.
+pub const MEMINFO_WHEN_STARTED: &str = "systemctl is-system-running --wait >/dev/null; cat /proc/meminfo";
 
 /// MemAvailable in bytes, from the text of /proc/meminfo.
 pub fn mem_available(meminfo: &str) -> Result<u64> {

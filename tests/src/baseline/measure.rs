@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::{Archive, Server};
-use crate::figures::{BootFigures, BootSetup};
+use crate::figures::{BootFigures, BootSetup, MEMINFO_WHEN_STARTED, mem_available as available};
 use crate::harness::{
     CpuMeter, Flavour, KeyPair, Lab, Login, MachineSpec, bytes_sent, debian_tar, machine_ports, power_on_all,
     wait_for_all,
@@ -28,7 +28,7 @@ pub fn measure(setup: &BootSetup) -> Result<BootFigures> {
     let login = Login { from: &head, key: &key };
     let mem_available = nodes
         .iter()
-        .map(|node| crate::figures::mem_available(&login.run(node.address().into(), "cat /proc/meminfo")?))
+        .map(|node| available(&login.run(node.address().into(), MEMINFO_WHEN_STARTED)?))
         .collect::<Result<_>>()?;
     let first_on = machines.iter().map(|machine| machine.powered_on).min().context("no machine")?;
     drop((machines, server));

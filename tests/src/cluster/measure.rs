@@ -5,7 +5,7 @@ use wulfpack_head::fleet::BootReport;
 use wulfpack_shared::wire::Phase;
 
 use super::{Cluster, ClusterSetup, ImageSizes};
-use crate::figures::{BootFigures, BootSetup, mem_available};
+use crate::figures::{BootFigures, BootSetup, MEMINFO_WHEN_STARTED, mem_available};
 use crate::harness::{CpuMeter, MachineSpec, Rate, bytes_sent, wait_for_all};
 
 /// Whether nodes may get the image from each other.
@@ -31,7 +31,7 @@ pub fn measure(setup: &BootSetup, peers: Peers) -> Result<BootFigures> {
     let cpu = cpu.read()?;
     let sent = bytes_sent(&cluster.head.port)? - sent;
     let mem_available = (0..setup.nodes)
-        .map(|index| mem_available(&cluster.login(index, "cat /proc/meminfo")?))
+        .map(|index| mem_available(&cluster.login(index, MEMINFO_WHEN_STARTED)?))
         .collect::<Result<_>>()?;
     cluster.wait_ready(setup.nodes, setup.patience)?;
     let report = cluster.head.report()?;
