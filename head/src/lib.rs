@@ -19,4 +19,5 @@ pub mod registry;
 pub mod serve;
 pub mod store;
 pub mod tftp;
+pub mod trace;
 pub mod tracker;

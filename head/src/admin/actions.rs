@@ -8,6 +8,7 @@ use wulfpack_shared::time::UnixTime;
 
 use super::api::{ApproveAnswer, ApproveRequest, ApprovedBoot, KeyDeed, KeyInfo, KeysChange};
 use super::server::{AdminServices, Caller, Failed, key_info, wrong};
+use crate::dhcp::LeaseRecord;
 use crate::fleet::Input;
 use crate::store::AuditRecord;
 
@@ -65,6 +66,13 @@ pub(super) async fn record_key_deed(
 ) -> Result<Json<KeyDeed>, Failed> {
     services.store.audit(&key_record(services.clock.now(), who, &deed))?;
     Ok(Json(deed))
+}
+
+/// Leases of DHCP ranges that hold now.
+pub(super) async fn leases(State(services): State<AdminServices>) -> Result<Json<Vec<LeaseRecord>>, Failed> {
+    let now = services.clock.now();
+    let leases = services.store.leases()?;
+    Ok(Json(leases.into_iter().filter(|lease| lease.holds(now)).collect()))
 }
 
 /// Takes up keys of the cluster that are on disk already. That they change was recorded before they were written there.

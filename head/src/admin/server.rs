@@ -160,6 +160,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/orders/{id}", get(orders::progress))
         .route("/v1/key/record", post(actions::record_key_deed))
         .route("/v1/dhcp", get(dhcp_status))
+        .route("/v1/dhcp/leases", get(actions::leases))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key).post(actions::change_keys))
         .with_state(services)

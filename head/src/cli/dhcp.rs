@@ -7,6 +7,7 @@ use clap::{Subcommand, ValueEnum};
 use super::running::ask;
 use super::{Cell, Context, OutputFormat, Style, Table, note, print};
 use crate::admin::{DhcpOverride, DhcpStatus};
+use crate::dhcp::{LeaseRecord, LeaseState};
 use crate::exit::Exit;
 
 /// Whether DHCP answers, and whether it does beside another DHCP server.
@@ -14,6 +15,8 @@ use crate::exit::Exit;
 pub enum DhcpCommand {
     /// Which services answer, and which other DHCP server keeps DHCP from it.
     Status,
+    /// Addresses of ranges that unknown machines have now. Nodes have those that nodes.yaml gives them.
+    Leases,
     /// Answer although another DHCP server is on the same segment, or stand back for it. Holds until the head starts again.
     Override {
         /// `on`: answer beside it. `off`: stand back, as without this.
@@ -38,6 +41,10 @@ impl DhcpCommand {
                 let status: DhcpStatus = ask(context, async |client| Ok(client.get("/v1/dhcp").await?))?;
                 print(context, &status, || table(&status))?;
             }
+            Self::Leases => {
+                let leases: Vec<LeaseRecord> = ask(context, async |client| Ok(client.get("/v1/dhcp/leases").await?))?;
+                print(context, &leases, || leases_table(&leases))?;
+            }
             Self::Override { switch } => {
                 let wish = DhcpOverride { on: switch == Switch::On };
                 let answer: DhcpOverride =
@@ -58,6 +65,27 @@ const fn said(answer: DhcpOverride) -> &'static str {
     } else {
         "DHCP stands back where another server answers"
     }
+}
+
+fn leases_table(leases: &[LeaseRecord]) -> Table {
+    let mut table = Table::new(["address", "mac", "state", "until", "port", "name"]);
+    for lease in leases {
+        let state = match lease.state {
+            LeaseState::Conflict => Cell::new("in use by a stranger").style(Style::Bad),
+            LeaseState::Bound => Cell::new("lent"),
+            LeaseState::Offered => Cell::new("offered"),
+            LeaseState::Released => Cell::new("given back").style(Style::Dim),
+        };
+        table.row([
+            Cell::new(lease.address.to_string()),
+            Cell::new(lease.mac.to_string()),
+            state,
+            Cell::new(lease.expires.to_string()),
+            Cell::new(lease.port.as_deref().unwrap_or("-")),
+            Cell::new(lease.hostname.as_deref().unwrap_or("-")),
+        ]);
+    }
+    table
 }
 
 fn table(status: &DhcpStatus) -> Table {

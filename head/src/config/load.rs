@@ -87,10 +87,8 @@ impl Config {
         if self.image.keep == 0 {
             return Err("image: keep: at least one version has to be kept".into());
         }
-        if self.dhcp.lease_seconds < 120 {
-            return Err("dhcp: lease_seconds: a lease shorter than 120 s ends during a boot".into());
-        }
-        Ok(())
+        self.dhcp.check()?;
+        self.discover.check()
     }
 }
 

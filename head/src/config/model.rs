@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::limits;
 
-use super::{Paths, Seed};
+use super::{DhcpConfig, DiscoverConfig, Paths, Seed};
 
 /// The head's configuration: what `wulfpack.yaml` says, with defaults for the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub paths: Paths,
     /// The DHCP server.
     pub dhcp: DhcpConfig,
+    /// Machines that are not in the registry.
+    pub discover: DiscoverConfig,
     /// What firmware is given to boot.
     pub boot: BootConfig,
     /// How long nodes serve their image, unless the registry says otherwise: seconds, `10m`, `2h`, `always` or `never`.
@@ -60,6 +62,7 @@ impl Default for Config {
             ports: Ports::default(),
             paths: Paths::default(),
             dhcp: DhcpConfig::default(),
+            discover: DiscoverConfig::default(),
             boot: BootConfig::default(),
             seed: Seed::default(),
             tmpfs_dirs,
@@ -135,25 +138,6 @@ impl Default for Ports {
             tftp: limits::TFTP_PORT,
             dhcp: limits::DHCP_PORT,
         }
-    }
-}
-
-/// The DHCP server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DhcpConfig {
-    /// How long a lease lasts, in seconds.
-    pub lease_seconds: u32,
-    /// Answer although another DHCP server was seen on the same segment.
-    pub ignore_other_servers: bool,
-    /// Tell machines of the registry that ask for an IPv6 router that there is none, so that iPXE does not wait for one.
-    pub answer_router_solicitations: bool,
-}
-
-impl Default for DhcpConfig {
-    fn default() -> Self {
-        // Longer than any boot: a node must not lose its address while it fetches a large image.
-        Self { lease_seconds: 3600, ignore_other_servers: false, answer_router_solicitations: true }
     }
 }
 

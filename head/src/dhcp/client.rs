@@ -13,13 +13,12 @@ const FEATURE_EFI: u8 = 36;
 impl Client {
     /// Looks at option 77 and 175 first, then 60, then 93: chained programs repeat the firmware's options 60 and 93.
     pub fn of(request: &Request) -> Self {
-        let class = request.option(code::USER_CLASS).unwrap_or_default();
-        if is_class(class, OUR_CLASS) {
+        if request.has_user_class(OUR_CLASS) {
             return Self::OurIpxe;
         }
         let arch =
             request.option(code::ARCHITECTURE).and_then(|list| list.first_chunk()).map(|two| u16::from_be_bytes(*two));
-        if is_class(class, b"iPXE") || request.option(code::IPXE).is_some() {
+        if request.has_user_class(b"iPXE") || request.option(code::IPXE).is_some() {
             let features = request.option(code::IPXE).unwrap_or_default();
             let has =
                 |feature| parts(features).any(|(code, value)| code == feature && value.iter().any(|byte| *byte != 0));
@@ -35,11 +34,11 @@ impl Client {
         }
         Self::System
     }
-}
 
-/// iPXE sends its user class bare; RFC 3004 wants a length before each.
-fn is_class(option: &[u8], class: &[u8]) -> bool {
-    option == class || option.split_first().is_some_and(|(len, rest)| usize::from(*len) == class.len() && rest == class)
+    /// Whether it is iPXE.
+    pub(super) const fn is_ipxe(self) -> bool {
+        matches!(self, Self::OurIpxe | Self::ForeignIpxe { .. })
+    }
 }
 
 /// `PXEClient:Arch:00007:UNDI:003016`

@@ -1,34 +1,37 @@
 //! Sockets and clock for the server. A bad packet, a full queue or an interface that is down never ends it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::AsRawFd;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dhcproto::v4::{CLIENT_PORT, SERVER_PORT};
-use nix::libc::{in_addr, in_pktinfo};
-use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrIn, sendmsg};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use wulfpack_shared::time::{Mono, Now};
+use wulfpack_shared::id::Mac;
+use wulfpack_shared::net::clock::MonoClock;
+use wulfpack_shared::time::Now;
 
-use super::Evidence;
+use super::act::PXE_PORT;
+use super::evidence::Evidence;
+use super::hear::{Heard, read, read_arp, socket};
 use super::interfaces::{InterfaceError, Link, links};
-use super::machine::{Input, Machine, Output, Settings, Status};
-use super::packet::PACKET_MAX;
+use super::machine::{Input, Machine, Output, Port, Settings, Status};
+use super::packet::Request;
+use super::policy::Policy;
+use super::raw::RawSocket;
+use super::send::{Acting, Promise, keep, stored};
 use crate::boot::Nbps;
+use crate::config::DhcpMode;
 use crate::fleet::BootEvents;
 use crate::registry::Snapshot;
+use crate::store::Store;
+use crate::trace::{Entry, TraceHandle};
 
 /// Packets that wait for the machine; more are dropped, and clients ask again.
-const QUEUE: usize = 256;
-/// Ports from here on are anybody's (ip(7), `ip_unprivileged_port_start`).
-const UNPRIVILEGED: u16 = 1024;
-/// Pause after an interface failed, such as while it is down.
-const PAUSE: Duration = Duration::from_secs(1);
+const QUEUE: usize = 4096;
+/// Packets that are worked off in one turn.
+const BATCH: usize = 64;
 
 /// What the DHCP server is told by the head's configuration.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ pub struct Options {
     pub override_other: bool,
     /// Addresses of other heads of this cluster.
     pub own_heads: Vec<Ipv4Addr>,
+    /// Networks, reservations, options, and who gives the addresses.
+    pub policy: Policy,
 }
 
 impl Options {
@@ -63,6 +68,7 @@ impl Options {
             nbps: Nbps::default(),
             override_other: false,
             own_heads: vec![],
+            policy: Policy::default(),
         }
     }
 }
@@ -95,9 +101,15 @@ pub enum BindError {
 pub struct Handle {
     status: watch::Receiver<Status>,
     overridden: watch::Sender<bool>,
+    settings: Arc<Settings>,
 }
 
 impl Handle {
+    /// What the server goes by.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// Whether it answers, now and whenever that changes.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.clone()
@@ -114,16 +126,22 @@ impl Handle {
     }
 }
 
-struct Port {
-    link: Link,
-    server: UdpSocket,
+/// The sockets of one interface.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) link: Link,
+    pub(super) server: UdpSocket,
     /// For the answers to our probes; not there where another program of this host has the port.
-    client: Option<UdpSocket>,
+    pub(super) client: Option<UdpSocket>,
+    /// For PXE firmware beside another server; likewise.
+    pub(super) pxe: Option<UdpSocket>,
+    /// For machines without an address, and for ARP; not there without the privilege.
+    pub(super) raw: Option<RawSocket>,
 }
 
 /// A server whose sockets are open: what needs privileges is done.
 pub struct Server {
-    ports: Vec<Arc<Port>>,
+    wires: Vec<Arc<Wire>>,
     machine: Machine,
     status: watch::Sender<Status>,
     overridden: watch::Receiver<bool>,
@@ -135,19 +153,45 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// What the server works with.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The registry.
+    pub nodes: watch::Receiver<Arc<Snapshot>>,
+    /// Learns which address a machine has.
+    pub evidence: Evidence,
+    /// Learns what happens.
+    pub events: Arc<dyn BootEvents>,
+    /// Keeps every packet for a while.
+    pub trace: TraceHandle,
+    /// Keeps the leases of ranges.
+    pub store: Arc<dyn Store>,
+}
+
 impl Server {
     /// Opens the sockets; inside a tokio runtime.
     pub fn bind(options: Options) -> Result<(Self, Handle), BindError> {
         let links = links(&options.interfaces)?;
-        let mut ports = vec![];
+        let proxy = options.policy.mode != DhcpMode::Full;
+        let mut wires = vec![];
         for link in &links {
             let server = socket(link, SERVER_PORT).map_err(|source| port_error(link, SERVER_PORT, source))?;
-            let client = socket(link, CLIENT_PORT)
-                .inspect_err(|error| {
-                    tracing::warn!(interface = %link.name, %error, "UDP port 68 is taken: other DHCP servers are noticed only by their clients");
-                })
-                .ok();
-            ports.push(Arc::new(Port { link: link.clone(), server, client }));
+            let spare = |port, lost: &'static str| {
+                let said = |error: &io::Error| {
+                    tracing::warn!(interface = %link.name, %error, "UDP port {port} is taken: {lost}");
+                };
+                socket(link, port).inspect_err(said).ok()
+            };
+            let client = spare(CLIENT_PORT, "other DHCP servers are noticed only by their clients");
+            let pxe = match socket(link, PXE_PORT) {
+                Ok(socket) => Some(socket),
+                Err(source) if proxy => return Err(port_error(link, PXE_PORT, source)),
+                Err(_) => None,
+            };
+            let raw = RawSocket::open(link).inspect_err(|error| {
+                tracing::info!(interface = %link.name, %error, "no packet socket: answers are broadcast, and addresses are lent without a look whether they are in use");
+            });
+            wires.push(Arc::new(Wire { link: link.clone(), server, client, pxe, raw: raw.ok() }));
         }
         let machine = Machine::new(Settings {
             links,
@@ -159,38 +203,51 @@ impl Server {
             override_other: options.override_other,
             own_heads: options.own_heads,
             seed: getrandom::u32().map_err(BindError::Random)?,
+            policy: options.policy,
         });
         let (status, status_seen) = watch::channel(machine.status());
         let (set, overridden) = watch::channel(options.override_other);
-        Ok((Self { ports, machine, status, overridden }, Handle { status: status_seen, overridden: set }))
+        let settings = machine.settings();
+        Ok((Self { wires, machine, status, overridden }, Handle { status: status_seen, overridden: set, settings }))
     }
 
     /// Answers until dropped.
-    pub async fn run(
-        mut self,
-        mut nodes: watch::Receiver<Arc<Snapshot>>,
-        evidence: Evidence,
-        events: Arc<dyn BootEvents>,
-    ) {
-        let start = Instant::now();
-        let now = || Now::mono(Mono(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)));
-        let (sender, mut packets) = mpsc::channel(QUEUE);
-        let mut readers = tokio::task::JoinSet::new();
-        for (index, port) in self.ports.iter().enumerate() {
-            readers.spawn(read(index, Arc::clone(port), false, sender.clone()));
-            readers.spawn(read(index, Arc::clone(port), true, sender.clone()));
+    pub async fn run(mut self, services: Services) {
+        let clock = MonoClock::start();
+        let trace = services.trace.clone();
+        let now = || Now { mono: clock.now(), wall: Some(trace.now()) };
+        let (sender, mut heard) = mpsc::channel(QUEUE);
+        let mut tasks = tokio::task::JoinSet::new();
+        for (index, wire) in self.wires.iter().enumerate() {
+            for port in [Port::Server, Port::Client, Port::Pxe] {
+                tasks.spawn(read(index, Arc::clone(wire), port, sender.clone()));
+            }
+            tasks.spawn(read_arp(index, Arc::clone(wire), sender.clone()));
         }
+        let (returned, mut others) = mpsc::channel(QUEUE);
+        let (store, promises) = mpsc::channel(QUEUE);
+        tasks.spawn(keep(Acting { wires: self.wires.clone(), services: services.clone() }, promises, returned));
+        let acting = Acting { wires: self.wires.clone(), services: services.clone() };
+        let mut nodes = services.nodes.clone();
         let snapshot = Arc::clone(&nodes.borrow_and_update());
         self.machine.handle_input(now(), Input::Nodes(snapshot));
+        self.machine.handle_input(now(), Input::Leases(stored(&services.store).await));
         // A sender that is gone means: no changes any more.
         let (mut registry, mut control) = (true, true);
         loop {
-            self.drain(&evidence, &*events).await;
+            self.drain(&acting, &store).await;
             let wait = self.machine.poll_timeout().map_or(Duration::from_secs(60), |(at, _)| at.since(now().mono));
             tokio::select! {
-                Some((link, bytes)) = packets.recv() => {
-                    self.machine.handle_input(now(), Input::Packet { link, bytes: &bytes });
+                Some(first) = heard.recv() => {
+                    self.hear(now(), &trace, &first);
+                    // What waits already is cheaper now than after another turn.
+                    for _ in 0..BATCH {
+                        let Ok(next) = heard.try_recv() else { break };
+                        self.drain(&acting, &store).await;
+                        self.hear(now(), &trace, &next);
+                    }
                 }
+                Some(records) = others.recv() => self.machine.handle_input(now(), Input::Leases(records)),
                 changed = nodes.changed(), if registry => {
                     registry = changed.is_ok();
                     let snapshot = Arc::clone(&nodes.borrow_and_update());
@@ -206,19 +263,38 @@ impl Server {
         }
     }
 
-    async fn drain(&mut self, evidence: &Evidence, events: &dyn BootEvents) {
-        while let Some(output) = self.machine.poll_output() {
-            match output {
-                Output::Send { link, source, source_port, to, bytes } => {
-                    let Some(port) = self.ports.get(link) else { continue };
-                    if let Err(error) = port.send(source, source_port, to, &bytes).await {
-                        tracing::warn!(interface = %port.link.name, %to, %error, "DHCP packet not sent");
-                    }
+    fn hear(&mut self, now: Now, trace: &TraceHandle, heard: &Heard) {
+        match heard {
+            Heard::Packet { link, port, from, bytes } => {
+                let name = self.wires.get(*link).map(|wire| wire.link.name.as_str());
+                if let Some(mac) = machine_of(bytes).filter(|_| *port != Port::Client) {
+                    trace.add(mac, name, Entry::Heard(bytes.clone()));
                 }
-                Output::Given { mac, address, boots } => evidence.given(mac, address, boots, Instant::now()),
-                Output::Released { mac } => evidence.released(mac),
-                Output::Event(event) => events.record(event),
+                self.machine.handle_input(now, Input::Packet { link: *link, port: *port, from: *from, bytes });
             }
+            Heard::Arp { link, address, by } => {
+                self.machine.handle_input(now, Input::InUse { link: *link, address: *address, by: *by });
+            }
+        }
+    }
+
+    /// Does what one input led to. What follows a lease that is to be stored waits for that.
+    async fn drain(&mut self, acting: &Acting, store: &mpsc::Sender<Promise>) {
+        let mut promise: Option<Promise> = None;
+        while let Some(output) = self.machine.poll_output() {
+            match (output, &mut promise) {
+                (Output::Store(record), promise) => {
+                    let promise = promise.get_or_insert_with(Promise::default);
+                    promise.records.push(record);
+                }
+                (output, Some(promise)) => promise.then.push(output),
+                (output, None) => acting.act(output).await,
+            }
+        }
+        if let Some(promise) = promise
+            && store.try_send(promise).is_err()
+        {
+            tracing::warn!("leases are not stored as fast as machines ask for them; they will ask again");
         }
         let status = self.machine.status();
         self.status.send_if_modified(|seen| {
@@ -230,79 +306,20 @@ impl Server {
     }
 }
 
-impl Port {
-    /// Sends from one of the interface's addresses (ip(7), `IP_PKTINFO`).
-    async fn send(&self, source: Ipv4Addr, source_port: u16, to: SocketAddrV4, bytes: &[u8]) -> io::Result<()> {
-        let socket = match (source_port, &self.client) {
-            (CLIENT_PORT, Some(client)) => client,
-            // Without the port for answers there is nothing to ask for.
-            (CLIENT_PORT, None) => return Ok(()),
-            _ => &self.server,
-        };
-        let from = in_addr { s_addr: u32::from_ne_bytes(source.octets()) };
-        let info = in_pktinfo {
-            ipi_ifindex: i32::try_from(self.link.index).unwrap_or(0),
-            ipi_spec_dst: from,
-            ipi_addr: in_addr { s_addr: 0 },
-        };
-        let to = SockaddrIn::from(to);
-        let send = || {
-            let control = [ControlMessage::Ipv4PacketInfo(&info)];
-            sendmsg(socket.as_raw_fd(), &[io::IoSlice::new(bytes)], &control, MsgFlags::empty(), Some(&to))
-                .map_err(io::Error::from)
-        };
-        socket.async_io(Interest::WRITABLE, send).await.map(|_| ())
-    }
+/// The machine whose packet this is.
+fn machine_of(bytes: &[u8]) -> Option<Mac> {
+    Request::parse(bytes).ok().map(|request| request.mac)
 }
 
 fn port_error(link: &Link, port: u16, source: io::Error) -> BindError {
     BindError::Port { interface: link.name.clone(), port, source }
 }
 
-/// A UDP socket that hears and speaks on one interface only.
-fn socket(link: &Link, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.bind_device(Some(link.name.as_bytes()))?;
-    // Several interfaces share the port; with SO_BINDTODEVICE each packet still has one receiver.
-    socket.set_reuse_address(true)?;
-    socket.set_broadcast(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
-    UdpSocket::from_std(socket.into())
-}
-
-async fn read(index: usize, port: Arc<Port>, client: bool, packets: mpsc::Sender<(usize, Vec<u8>)>) {
-    let socket = match (client, &port.client) {
-        (false, _) => &port.server,
-        (true, Some(socket)) => socket,
-        (true, None) => return,
-    };
-    let mut buffer = vec![0; PACKET_MAX + 1];
-    loop {
-        match socket.recv_from(&mut buffer).await {
-            // Clients and relays speak from ports that need privileges (RFC 2131, section 4.1). What comes from another port may
-            // come from any user of a node, who must not ask in the node's name.
-            Ok((_, from)) if from.port() >= UNPRIVILEGED => {
-                tracing::debug!(interface = %port.link.name, %from, "DHCP packet of an unprivileged sender ignored");
-            }
-            Ok((len, _)) => {
-                let bytes = buffer.get(..len).unwrap_or_default().to_vec();
-                if let Err(mpsc::error::TrySendError::Closed(_)) = packets.try_send((index, bytes)) {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(interface = %port.link.name, %error, "DHCP socket");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 impl Handle {
     /// A handle of no server, which says this of it.
     pub(crate) fn saying(status: Status) -> Self {
-        Self { status: watch::Sender::new(status).subscribe(), overridden: watch::Sender::new(false) }
+        let settings = Arc::new(Settings::default());
+        Self { status: watch::Sender::new(status).subscribe(), overridden: watch::Sender::new(false), settings }
     }
 }

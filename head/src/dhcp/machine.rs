@@ -1,33 +1,36 @@
-//! The server, pure: packets and time in, packets and events out.
+//! The server, pure: packets and time in, packets and events out. `judge` decides, `act` does what was decided.
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use dhcproto::v4::{CLIENT_PORT, MessageType, SERVER_PORT};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::Mac;
-use wulfpack_shared::time::{Mono, Now};
-use wulfpack_shared::wire::Phase;
+use wulfpack_shared::time::{Mono, Now, UnixTime};
 
 use super::interfaces::Link;
+use super::judge::{Uuids, View};
+use super::leases::{LeaseRecord, Pool};
 use super::packet::{Request, code};
-use super::reply::{Lease, nak, probe};
+use super::pending::Pending;
+use super::policy::Policy;
+use super::rates::{Pace, Rates};
+use super::reply::probe;
 use super::rivals::{Rivals, State};
-use crate::boot::{BootFile, Client, Nbps};
+use crate::boot::Nbps;
 use crate::fleet::BootEvent;
-use crate::registry::{Interface, Node, Snapshot};
+use crate::registry::Snapshot;
 
 /// A machine that comes back as iPXE this often within [`LOOP_TIME`] after it was given a boot program gets the script instead.
-const LOOP_COUNT: u8 = 2;
-const LOOP_TIME: Duration = Duration::from_secs(5 * 60);
-/// Sub-options of a relay's option 82 (RFC 5107).
-const SERVER_ID_OVERRIDE: u8 = 11;
+pub(super) const LOOP_COUNT: u8 = 2;
+pub(super) const LOOP_TIME: Duration = Duration::from_secs(5 * 60);
 
 /// What the server needs to know beside the nodes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Interfaces that it serves.
     pub links: Vec<Link>,
@@ -47,18 +50,46 @@ pub struct Settings {
     pub own_heads: Vec<Ipv4Addr>,
     /// A random number that tells this server's probes from those of others.
     pub seed: u32,
+    /// Networks, reservations, options, and who gives the addresses.
+    pub policy: Policy,
+}
+
+/// The port that a packet came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// 67: the server's.
+    Server,
+    /// 68: the client's, where other servers answer our probes.
+    Client,
+    /// 4011: what PXE firmware asks for its boot file where another server gave the address.
+    Pxe,
 }
 
 /// What happens to the server.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A packet came in, to the server's port or, from other servers, to the client's port.
+    /// A packet came in.
     Packet {
         /// Index of the interface in [`Settings::links`].
         link: usize,
+        /// The port it came to.
+        port: Port,
+        /// Who sent it.
+        from: SocketAddrV4,
         /// The UDP payload.
         bytes: &'a [u8],
     },
+    /// Somebody answers ARP for an address.
+    InUse {
+        /// Index of the interface in [`Settings::links`].
+        link: usize,
+        /// The address.
+        address: Ipv4Addr,
+        /// Whoever answers.
+        by: Mac,
+    },
+    /// Leases from before, and from other heads.
+    Leases(Vec<LeaseRecord>),
     /// The registry has changed.
     Nodes(Arc<Snapshot>),
     /// The administrator wants answers beside another server, or no longer.
@@ -80,9 +111,20 @@ pub enum Output {
         source_port: u16,
         /// Where to.
         to: SocketAddrV4,
+        /// The machine with that address, where it cannot be asked by ARP because it does not have the address yet.
+        hardware: Option<Mac>,
         /// The UDP payload.
         bytes: Vec<u8>,
     },
+    /// Ask by ARP who has an address.
+    Probe {
+        /// Index of the interface in [`Settings::links`].
+        link: usize,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Store a lease; an answer that follows is sent when that is done, and not at all where another head has lent the address.
+    Store(LeaseRecord),
     /// An exchange gave this address to this machine.
     Given {
         /// The machine.
@@ -97,12 +139,22 @@ pub enum Output {
         /// The machine.
         mac: Mac,
     },
+    /// What was decided about the packet of this machine, and why.
+    Note {
+        /// The machine.
+        mac: Mac,
+        /// For a person.
+        text: Cow<'static, str>,
+    },
     /// For the fleet.
     Event(BootEvent),
+    /// For administrators.
+    Alarm(String),
 }
 
 /// What was not answered, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// Packets that are no DHCP requests.
     pub malformed: u64,
@@ -114,6 +166,12 @@ pub struct Counters {
     pub withheld: u64,
     /// Addresses that a machine found in use.
     pub declined: u64,
+    /// Packets of machines that ask too often.
+    pub limited: u64,
+    /// Addresses of a range that were found in use before they were lent.
+    pub conflicts: u64,
+    /// Requests for an address of a range that had none left.
+    pub exhausted: u64,
 }
 
 /// State of the server.
@@ -127,32 +185,28 @@ pub struct Status {
 
 /// Boot programs that a machine was given lately.
 #[derive(Clone, Copy, Debug)]
-struct Handed {
-    count: u8,
-    xid: u32,
-    at: Mono,
+pub(super) struct Handed {
+    pub(super) count: u8,
+    pub(super) xid: u32,
+    pub(super) at: Mono,
 }
 
 /// The server.
 #[derive(Debug)]
 pub struct Machine {
-    settings: Settings,
-    nodes: Arc<Snapshot>,
-    rivals: Rivals,
-    handed: BTreeMap<Mac, Handed>,
-    counters: Counters,
-    output: VecDeque<Output>,
-}
-
-/// Where a request came from and what its node has there.
-struct Place<'a> {
-    link: usize,
-    node: &'a Node,
-    interface: &'a Interface,
-    address: Ipv4Net,
-    /// Our address on that interface.
-    server: Ipv4Addr,
-    server_id: Ipv4Addr,
+    pub(super) settings: Arc<Settings>,
+    pub(super) nodes: Arc<Snapshot>,
+    pub(super) uuids: Arc<Uuids>,
+    pub(super) rivals: Rivals,
+    pub(super) handed: BTreeMap<Mac, Handed>,
+    /// Ranges, by index of their network in the policy.
+    pub(super) pools: BTreeMap<usize, Pool>,
+    pub(super) pending: Pending,
+    rates: Rates,
+    pub(super) counters: Counters,
+    pub(super) output: VecDeque<Output>,
+    /// When the network with this index was last said to be full.
+    pub(super) full_said: BTreeMap<usize, Mono>,
 }
 
 impl Machine {
@@ -160,39 +214,67 @@ impl Machine {
     pub fn new(settings: Settings) -> Self {
         let links = settings.links.iter().flat_map(|link| link.addresses.iter().map(Ipv4Net::addr));
         let own = links.chain(settings.own_heads.iter().copied()).collect();
-        let rivals = Rivals::new(own, settings.override_other);
+        let mode = settings.policy.mode;
+        let rivals = Rivals::new(own, settings.links.len(), mode, settings.override_other);
+        let ranges = settings.policy.subnets.iter().enumerate();
+        let pools = ranges.filter_map(|(index, subnet)| Some((index, Pool::new(subnet.range?)))).collect();
         Self {
-            settings,
+            rates: Rates::new(settings.seed),
+            settings: Arc::new(settings),
             nodes: Arc::default(),
+            uuids: Arc::default(),
             rivals,
             handed: BTreeMap::new(),
+            pools,
+            pending: Pending::default(),
             counters: Counters::default(),
             output: VecDeque::new(),
+            full_said: BTreeMap::new(),
         }
     }
 
     /// Takes one input; drain [`Self::poll_output`] afterwards.
     pub fn handle_input(&mut self, now: Now, input: Input<'_>) {
         match input {
-            Input::Packet { link, bytes } => match Request::parse(bytes) {
-                Ok(request) if request.from_server => self.answer_of_other(now.mono, link, &request),
-                Ok(request) => self.request(now.mono, link, &request),
+            Input::Packet { link, port, from, bytes } => match Request::parse(bytes) {
+                Ok(request) if request.from_server => {
+                    if port == Port::Client {
+                        self.answer_of_other(now.mono, link, &request);
+                    }
+                }
+                Ok(request) => self.request(now, (link, port, from), &request, bytes),
                 Err(error) => {
                     self.counters.malformed += 1;
                     tracing::debug!(%error, "packet ignored");
                 }
             },
+            Input::InUse { link, address, by } => self.in_use(now, link, address, by),
+            Input::Leases(records) => {
+                for record in records {
+                    if let Some(pool) = self.pools.values_mut().find(|pool| pool.contains(record.address)) {
+                        pool.restore(record, wall(now));
+                    }
+                }
+            }
             Input::Nodes(nodes) => {
                 self.handed.retain(|mac, _| nodes.by_mac(*mac).is_some());
+                self.uuids = Arc::new(Uuids::of(&nodes));
                 self.nodes = nodes;
             }
             Input::Override(overridden) => self.rivals.set_override(overridden),
-            Input::Tick => {
-                self.handed.retain(|_, handed| now.mono.since(handed.at) < LOOP_TIME);
-                if self.rivals.probe_due(now.mono) {
-                    self.probe();
-                }
+            Input::Tick => self.tick(now),
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        while let Some((_, waiting)) = self.pending.next_done(now.mono) {
+            if let Ok(request) = Request::parse(&waiting.bytes) {
+                self.offer_looked_at(now, waiting.link, &request);
             }
+        }
+        if self.rivals.probe_due(now.mono) {
+            self.handed.retain(|_, handed| now.mono.since(handed.at) < LOOP_TIME);
+            self.probe();
         }
     }
 
@@ -203,7 +285,14 @@ impl Machine {
 
     /// When to call with [`Input::Tick`], and why.
     pub fn poll_timeout(&self) -> Option<(Mono, &'static str)> {
-        Some((self.rivals.next_probe(), "look for other DHCP servers"))
+        let probe = (self.rivals.next(), "look for other DHCP servers");
+        let pending = self.pending.next_end().map(|end| (end, "an address that nobody uses can be offered"));
+        pending.into_iter().chain([probe]).min()
+    }
+
+    /// What it goes by.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings)
     }
 
     /// Whether it answers, and what it did not answer.
@@ -211,12 +300,17 @@ impl Machine {
         Status { state: self.rivals.state(), counters: self.counters }
     }
 
+    pub(super) fn view<'a>(&self, settings: &'a Settings, nodes: &'a Snapshot, uuids: &'a Uuids) -> View<'a, '_> {
+        View { settings, nodes, uuids, rivals: &self.rivals }
+    }
+
     fn probe(&mut self) {
         for (index, link) in self.settings.links.iter().enumerate() {
             let Some(source) = link.addresses.first().map(Ipv4Net::addr) else { continue };
             let Some(bytes) = probe(link.mac, self.settings.seed) else { continue };
             let to = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
-            self.output.push_back(Output::Send { link: index, source, source_port: CLIENT_PORT, to, bytes });
+            let (link, source_port) = (index, CLIENT_PORT);
+            self.output.push_back(Output::Send { link, source, source_port, to, hardware: None, bytes });
         }
     }
 
@@ -225,176 +319,41 @@ impl Machine {
         let ours = self.settings.links.get(link).is_some_and(|link| link.mac == reply.mac);
         let offer = ours && reply.xid == self.settings.seed && reply.kind == MessageType::Offer;
         if let Some(server) = reply.address(code::SERVER_ID).filter(|_| offer) {
-            self.rivals.sign_of(now, server);
+            self.sign_of(now, link, server);
         }
     }
 
-    fn request(&mut self, now: Mono, link: usize, request: &Request) {
-        if self.chose_another(now, request) {
-            return;
-        }
-        let nodes = Arc::clone(&self.nodes);
-        let Some(node) = nodes.by_mac(request.mac) else {
-            self.counters.unknown += 1;
-            tracing::debug!(mac = %request.mac, "request of an unknown machine ignored");
-            return;
-        };
-        let Some(place) = self.place(link, request, node) else {
-            self.counters.misplaced += 1;
-            tracing::warn!(node = %node.name, mac = %request.mac, "DHCP request not answered: the node has no IPv4 address in the network it asks from; set `ip` and `netmask` of this interface");
-            return;
-        };
-        if self.rivals.withheld() {
-            self.counters.withheld += 1;
-            return;
-        }
-        let theirs = request.wanted();
-        let right = theirs.is_none_or(|address| address == place.address.addr());
-        match request.kind {
-            MessageType::Discover => self.lend(now, &place, request, MessageType::Offer),
-            MessageType::Inform => self.lend(now, &place, request, MessageType::Ack),
-            MessageType::Request if theirs.is_some() && right => self.lend(now, &place, request, MessageType::Ack),
-            MessageType::Request => self.refuse(&place, request),
-            MessageType::Release if right => self.output.push_back(Output::Released { mac: request.mac }),
-            MessageType::Decline if right => {
-                self.counters.declined += 1;
-                tracing::warn!(node = %node.name, mac = %request.mac, address = %place.address.addr(), "the node found its address in use by another machine");
-                self.output.push_back(Output::Released { mac: request.mac });
-            }
-            _ => {}
+    /// Another server was noticed.
+    pub(super) fn sign_of(&mut self, now: Mono, link: usize, server: Ipv4Addr) {
+        if self.rivals.sign_of(now, link, server) {
+            let name = self.settings.links.get(link).map_or("", |link| link.name.as_str());
+            let state = self.rivals.on(link);
+            self.output
+                .push_back(Output::Alarm(format!("another DHCP server answers on {name}, at {server}: {state}")));
         }
     }
 
-    /// Whether the request is for another server; one that is broadcast tells us of that server.
-    fn chose_another(&mut self, now: Mono, request: &Request) -> bool {
-        let Some(server) = request.address(code::SERVER_ID) else { return false };
-        if self.rivals.is_own(server) || request.relay_option(SERVER_ID_OVERRIDE) == Some(&server.octets()) {
-            return false;
-        }
-        let broadcast = request.giaddr.is_unspecified() && request.ciaddr.is_unspecified();
-        if request.kind == MessageType::Request && broadcast {
-            self.rivals.sign_of(now, server);
-        }
-        true
-    }
-
-    fn place<'a>(&self, link: usize, request: &Request, node: &'a Node) -> Option<Place<'a>> {
-        let interface = node.interface(request.mac)?;
-        let Some(IpAddr::V4(ip)) = interface.ip else { return None };
-        let addresses = &self.settings.links.get(link)?.addresses;
-        let own = addresses.iter().find(|net| net.contains(&ip));
-        // Through a relay, or renewing through a router.
-        let remote = !request.giaddr.is_unspecified() || request.ciaddr == ip;
-        let server = own.or_else(|| addresses.first().filter(|_| remote))?.addr();
-        let prefix = interface.prefix.or_else(|| own.map(Ipv4Net::prefix_len))?;
-        let address = Ipv4Net::new(ip, prefix).ok()?;
-        let overridden = request.relay_option(SERVER_ID_OVERRIDE).and_then(|value| <[u8; 4]>::try_from(value).ok());
-        let server_id = overridden.map_or(server, Ipv4Addr::from);
-        Some(Place { link, node, interface, address, server, server_id })
-    }
-
-    fn lend(&mut self, now: Mono, place: &Place<'_>, request: &Request, kind: MessageType) {
-        let client = Client::of(request);
-        let boot_file =
-            self.settings.nbps.boot_file(client, request.mac, &place.node.boot, self.goes_round(now, request.mac));
-        let base = format!("http://{}:{}", place.server, self.settings.http_port);
-        let url = match &boot_file {
-            BootFile::Http(path) => format!("{base}{path}"),
-            _ => format!("{base}/boot/{}/script.ipxe", request.mac.dashed()),
-        };
-        let (file, detail) = match &boot_file {
-            BootFile::Script => (Some(url.as_str()), "boot script"),
-            BootFile::Nbp(name) => (Some(name.as_str()), name.as_str()),
-            BootFile::Http(path) => (Some(url.as_str()), path.as_str()),
-            BootFile::None(why) => (None, *why),
-        };
-        let gateway = place.interface.gateway.and_then(|gateway| match gateway {
-            IpAddr::V4(gateway) => Some(gateway),
-            IpAddr::V6(_) => None,
-        });
-        // Firmware that believes in a large MTU which its driver cannot do never loads a file.
-        let mtu = place.interface.mtu.filter(|_| !client.boots() && request.asks_for(26));
-        let lease = Lease {
-            kind,
-            address: place.address,
-            server: place.server,
-            server_id: place.server_id,
-            lease: self.settings.lease,
-            router: gateway,
-            hostname: place.node.name.as_str(),
-            mtu,
-            domain: self.settings.domain.as_deref(),
-            dns: &self.settings.dns,
-            boot_file: file,
-            class: matches!(boot_file, BootFile::Http(_)).then_some("HTTPClient"),
-            ipxe: matches!(client, Client::OurIpxe | Client::ForeignIpxe { .. }),
-        };
-        let Some(bytes) = lease.packet(request) else {
-            tracing::warn!(node = %place.node.name, mac = %request.mac, "DHCP answer is longer than the client accepts");
-            return;
-        };
-        let (address, len) = (place.address.addr(), bytes.len() as u64);
-        if request.kind == MessageType::Request {
-            // First: the client may ask for its token as soon as it has the answer.
-            self.output.push_back(Output::Given { mac: request.mac, address, boots: client.boots() });
-        }
-        self.send(place, request, bytes, false);
-        if request.kind == MessageType::Request {
-            if matches!(boot_file, BootFile::Nbp(_) | BootFile::Http(_)) {
-                self.remember(now, request);
-            }
-            if client.boots() {
-                self.output.push_back(Output::Event(BootEvent {
-                    mac: request.mac,
-                    node: Some(place.node.name.clone()),
-                    phase: Phase::Dhcp,
-                    ip: Some(address.into()),
-                    detail: format!("{address} for {client}: {detail}"),
-                    bytes: len,
-                }));
+    /// Whether this machine may be answered again already; how often it began this exchange before.
+    pub(super) fn pace(&mut self, now: Mono, request: &Request) -> Option<u8> {
+        match self.rates.count(now, request.mac, request.xid) {
+            Pace::Fine(repeats) => Some(repeats),
+            Pace::TooMany(first) => {
+                self.counters.limited += 1;
+                if first {
+                    self.note(request.mac, "it asks too often: not answered until it calms down");
+                    tracing::warn!(mac = %request.mac, "a machine sends more DHCP requests than any firmware does; it is not answered until it calms down");
+                }
+                None
             }
         }
     }
 
-    fn refuse(&mut self, place: &Place<'_>, request: &Request) {
-        let why = format!("{} has the address {}", place.node.name, place.address.addr());
-        if let Some(bytes) = nak(request, place.server_id, &why) {
-            self.send(place, request, bytes, true);
-        }
+    pub(super) fn note(&mut self, mac: Mac, text: impl Into<Cow<'static, str>>) {
+        self.output.push_back(Output::Note { mac, text: text.into() });
     }
+}
 
-    /// RFC 2131, section 4.1. Clients without an address get a broadcast whether they ask for one or not: a unicast to an address
-    /// that nobody answers ARP for needs a raw socket, and every client must take a broadcast.
-    fn send(&mut self, place: &Place<'_>, request: &Request, bytes: Vec<u8>, nak: bool) {
-        let to = if !request.giaddr.is_unspecified() {
-            SocketAddrV4::new(request.giaddr, SERVER_PORT)
-        } else if !request.ciaddr.is_unspecified() && !nak {
-            SocketAddrV4::new(request.ciaddr, CLIENT_PORT)
-        } else {
-            SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT)
-        };
-        self.output.push_back(Output::Send {
-            link: place.link,
-            source: place.server,
-            source_port: SERVER_PORT,
-            to,
-            bytes,
-        });
-    }
-
-    fn goes_round(&self, now: Mono, mac: Mac) -> bool {
-        self.handed.get(&mac).is_some_and(|handed| handed.count >= LOOP_COUNT && now.since(handed.at) < LOOP_TIME)
-    }
-
-    fn remember(&mut self, now: Mono, request: &Request) {
-        let fresh = Handed { count: 0, xid: request.xid.wrapping_add(1), at: now };
-        let handed = self.handed.entry(request.mac).or_insert(fresh);
-        if now.since(handed.at) >= LOOP_TIME {
-            *handed = fresh;
-        }
-        // A repeated request of one exchange is not another round.
-        if handed.xid != request.xid {
-            *handed = Handed { count: handed.count.saturating_add(1), xid: request.xid, at: now };
-        }
-    }
+/// The time of day; without one, the time since the start will do for leases.
+pub(super) fn wall(now: Now) -> UnixTime {
+    now.wall.unwrap_or(UnixTime(now.mono.as_millis()))
 }

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::{HType, Message, MessageType, Opcode};
+use dhcproto::v4::{Message, MessageType, Opcode};
 use dhcproto::{Decodable, Decoder};
 use wulfpack_shared::id::Mac;
 
 /// Fixed header and magic cookie (RFC 2131, section 2). Bytes.
 const HEADER: usize = 240;
-/// Position of hlen, magic cookie, sname and file in the header.
+/// Position of htype, hlen, magic cookie, sname and file in the header.
+const HTYPE: usize = 1;
 const HLEN: usize = 2;
 const MAGIC: core::ops::Range<usize> = 236..240;
 const SNAME: core::ops::Range<usize> = 44..108;
@@ -21,9 +22,23 @@ const FILE: core::ops::Range<usize> = 108..236;
 pub(super) const PACKET_MAX: usize = 2048;
 /// Most parts of options that are read from one packet.
 const PARTS_MAX: usize = 128;
+/// Hardware types (IANA "ARP Parameters").
+const ETHERNET: u8 = 1;
+const INFINIBAND: u8 = 32;
+/// UUIDs of mainboards whose maker left them as they came; they name nobody.
+const JUNK_UUIDS: [[u8; 16]; 4] = [
+    [0; 16],
+    [0xff; 16],
+    [0x00, 0x02, 0x00, 0x03, 0x00, 0x04, 0x00, 0x05, 0x00, 0x06, 0x00, 0x07, 0x00, 0x08, 0x00, 0x09],
+    [0x03, 0x00, 0x02, 0x00, 0x04, 0x00, 0x05, 0x00, 0x00, 0x06, 0x00, 0x07, 0x00, 0x08, 0x00, 0x09],
+];
+/// Sub-options of a relay's option 82 (RFC 3046).
+const CIRCUIT_ID: u8 = 1;
+const REMOTE_ID: u8 = 2;
 
 /// Option codes (RFC 2132, 3046, 4578; 175 is iPXE's).
 pub(super) mod code {
+    pub(in super::super) const HOSTNAME: u8 = 12;
     pub(in super::super) const REQUESTED_ADDRESS: u8 = 50;
     pub(in super::super) const OVERLOAD: u8 = 52;
     pub(in super::super) const MESSAGE_TYPE: u8 = 53;
@@ -48,8 +63,8 @@ pub enum PacketError {
     /// Not the magic cookie of RFC 2131.
     #[error("it is BOOTP without the DHCP cookie")]
     NotDhcp,
-    /// Not an Ethernet address.
-    #[error("its hardware address is not an Ethernet address")]
+    /// Neither an Ethernet address nor what stands for one.
+    #[error("its hardware address is not an Ethernet address, and nothing else names an InfiniBand port")]
     Hardware,
     /// No or an unknown message type.
     #[error("it has no message type")]
@@ -61,8 +76,14 @@ pub enum PacketError {
 pub struct Request {
     /// Whether a server sent it (BOOTREPLY).
     pub from_server: bool,
-    /// The client's hardware address.
+    /// The client's hardware address. An InfiniBand port is known by the one that belongs to its GUID.
     pub mac: Mac,
+    /// Whether it is an InfiniBand port: its own address does not fit the header (RFC 4390).
+    pub infiniband: bool,
+    /// Relays on its way.
+    pub hops: u8,
+    /// Seconds since the client began.
+    pub secs: u16,
     /// Transaction id.
     pub xid: u32,
     /// Flags, of which the highest bit asks for a broadcast.
@@ -86,26 +107,26 @@ impl Request {
         if header.get(MAGIC) != Some(&dhcproto::v4::MAGIC[..]) {
             return Err(PacketError::NotDhcp);
         }
-        // dhcproto slices by hlen without looking.
-        if header.get(HLEN) != Some(&6) {
-            return Err(PacketError::Hardware);
-        }
         let message = Message::decode(&mut Decoder::new(header)).map_err(|_| PacketError::Length(bytes.len()))?;
-        if message.htype() != HType::Eth {
-            return Err(PacketError::Hardware);
-        }
-        let mac = Mac(message.chaddr().try_into().map_err(|_| PacketError::Hardware)?);
-        // Neither a group address nor nobody's.
-        if mac.0.first().is_none_or(|first| first & 1 == 1) || mac == Mac([0; 6]) {
-            return Err(PacketError::Hardware);
-        }
         let options = options(header, tail);
         let Some(&[kind]) = options.get(&code::MESSAGE_TYPE).map(Vec::as_slice) else {
             return Err(PacketError::NoType);
         };
+        let (mac, infiniband) = match (header.get(HTYPE), header.get(HLEN)) {
+            // dhcproto slices by hlen without looking.
+            (Some(&ETHERNET), Some(&6)) => (message.chaddr().try_into().map(Mac).ok(), false),
+            (Some(&INFINIBAND), _) => (infiniband_mac(&options), true),
+            _ => (None, false),
+        };
+        // Neither a group address nor nobody's.
+        let mac = mac.filter(|mac| mac.0.first().is_some_and(|first| first & 1 == 0) && *mac != Mac([0; 6]));
+        let mac = mac.ok_or(PacketError::Hardware)?;
         Ok(Self {
             from_server: message.opcode() == Opcode::BootReply,
             mac,
+            infiniband,
+            hops: message.hops(),
+            secs: message.secs(),
             xid: message.xid(),
             flags: message.flags().into(),
             ciaddr: message.ciaddr(),
@@ -138,12 +159,62 @@ impl Request {
         parts(self.option(code::RELAY)?).find_map(|(found, value)| (found == code).then_some(value))
     }
 
+    /// Whether it is of this user class; iPXE sends its own bare, RFC 3004 wants a length before each.
+    pub(super) fn has_user_class(&self, class: &[u8]) -> bool {
+        let option = self.option(code::USER_CLASS).unwrap_or_default();
+        option == class
+            || option.split_first().is_some_and(|(len, rest)| usize::from(*len) == class.len() && rest == class)
+    }
+
+    /// The machine's UUID (option 97 of type 0) in the order of its text; none where it names nobody.
+    pub(super) fn uuid(&self) -> Option<[u8; 16]> {
+        let [0, uuid @ ..] = self.option(code::UUID)? else { return None };
+        // The first three fields are little-endian (RFC 4578, section 2.3, as firmware does it).
+        let [a, b, c, d, e, f, g, h, rest @ ..] = <[u8; 16]>::try_from(uuid).ok()?;
+        let [i, j, k, l, m, n, o, p] = rest;
+        let text = [d, c, b, a, f, e, h, g, i, j, k, l, m, n, o, p];
+        (!JUNK_UUIDS.contains(&text)).then_some(text)
+    }
+
+    /// The host name that it gives itself, if it is one.
+    pub(super) fn hostname(&self) -> Option<&str> {
+        let name = core::str::from_utf8(self.option(code::HOSTNAME)?).ok()?.trim_end_matches('\0');
+        name.parse::<wulfpack_shared::id::NodeName>().ok().map(|_| name)
+    }
+
+    /// The port of the switch behind which the machine is, as its relay told it (RFC 3046).
+    pub(super) fn port(&self) -> Option<String> {
+        let text = |code| self.relay_option(code).map(readable);
+        match (text(REMOTE_ID), text(CIRCUIT_ID)) {
+            (Some(remote), Some(circuit)) => Some(format!("{remote} {circuit}")),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// Largest UDP payload that the client takes; option 57 counts the IP and UDP headers too (RFC 2132, section 9.10).
     pub(super) fn payload_max(&self) -> usize {
         let said =
             self.option(code::MAX_SIZE).and_then(|value| <[u8; 2]>::try_from(value).ok()).map(u16::from_be_bytes);
         usize::from(said.unwrap_or(0)).clamp(576, 1500) - 28
     }
+}
+
+/// Text as it is, anything else as hexadecimal digits.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    let plain = !bytes.is_empty() && bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+    if plain { String::from_utf8_lossy(bytes).into_owned() } else { data_encoding::HEXLOWER.encode(bytes) }
+}
+
+/// The MAC address that belongs to an InfiniBand port: that of its GUID, which ends the client id (RFC 4390; iPXE and dhclient put
+/// it there), else one made from the machine's UUID.
+fn infiniband_mac(options: &BTreeMap<u8, Vec<u8>>) -> Option<Mac> {
+    let id = options.get(&code::CLIENT_ID).filter(|id| id.len() > 8).and_then(|id| id.last_chunk::<8>());
+    if let Some([a, b, c, _, _, d, e, f]) = id.filter(|guid| **guid != [0; 8]) {
+        return Some(Mac([*a & 0xfe, *b, *c, *d, *e, *f]));
+    }
+    let [0, uuid @ ..] = options.get(&code::UUID)?.as_slice() else { return None };
+    let [.., a, b, c, d, e] = *<&[u8; 16]>::try_from(uuid).ok()?;
+    Some(Mac([2, a, b, c, d, e]))
 }
 
 /// All options, the parts of a long one joined (RFC 3396), those in `file` and `sname` included (option 52).
@@ -185,5 +256,57 @@ pub(super) fn parts(area: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
                 }
             }
         }
+    })
+}
+
+/// A packet as it stands on the wire, for a person: options in their order, nothing interpreted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dissected {
+    /// Transaction id.
+    pub xid: u32,
+    /// Seconds since the client began.
+    pub secs: u16,
+    /// Whether the client wants a broadcast.
+    pub broadcast: bool,
+    /// The address the client has.
+    pub ciaddr: Ipv4Addr,
+    /// The address it is given.
+    pub yiaddr: Ipv4Addr,
+    /// The server of its boot file.
+    pub siaddr: Ipv4Addr,
+    /// The relay.
+    pub giaddr: Ipv4Addr,
+    /// Name of the boot file in the header.
+    pub file: String,
+    /// Message type.
+    pub kind: Option<u8>,
+    /// Code and value of each option.
+    pub options: Vec<(u8, Vec<u8>)>,
+}
+
+/// Takes a packet apart; `None` where it is none. Zeros that were cut off at its end are made up for.
+pub fn dissect(bytes: &[u8]) -> Option<Dissected> {
+    if bytes.len() < HEADER || bytes.len() > PACKET_MAX {
+        return None;
+    }
+    let (header, tail) = bytes.split_at(HEADER);
+    let message = Message::decode(&mut Decoder::new(header)).ok()?;
+    let options: Vec<(u8, Vec<u8>)> = parts(tail).take(PARTS_MAX).map(|(code, value)| (code, value.to_vec())).collect();
+    let kind =
+        options.iter().find(|(code, _)| *code == code::MESSAGE_TYPE).and_then(|(_, value)| value.first().copied());
+    Some(Dissected {
+        xid: message.xid(),
+        secs: message.secs(),
+        broadcast: u16::from(message.flags()) & 0x8000 != 0,
+        ciaddr: message.ciaddr(),
+        yiaddr: message.yiaddr(),
+        siaddr: message.siaddr(),
+        giaddr: message.giaddr(),
+        file: message
+            .fname()
+            .map(|name| readable(name.split(|byte| *byte == 0).next().unwrap_or_default()))
+            .unwrap_or_default(),
+        kind,
+        options,
     })
 }

@@ -1,6 +1,7 @@
 //! The packets that the server sends.
 
 use core::time::Duration;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{
@@ -11,12 +12,21 @@ use ipnet::Ipv4Net;
 use wulfpack_shared::id::Mac;
 
 use super::packet::{Request, code};
+use crate::boot::Client;
 
 const BROADCAST_FLAG: u16 = 0x8000;
+/// Hardware type of InfiniBand (RFC 4390).
+const INFINIBAND: u8 = 32;
 /// Longest name in the header's `file`, whose last byte is nul (RFC 2131, section 2).
 const FILE_MAX: usize = 127;
 /// iPXE: do not wait two seconds for a proxy DHCP server (175.176 `no-pxedhcp`).
 const NO_PROXY: [u8; 3] = [176, 1, 1];
+/// BIOS firmware: use the boot file, look for no boot servers (43.6 `PXE_DISCOVERY_CONTROL`, bit 3).
+const USE_FILE: [u8; 4] = [6, 1, 8, 255];
+/// Option 67.
+const BOOT_FILE: u8 = 67;
+/// What an administrator may say beside another server: nothing of addresses.
+const PROXY_OPTIONS: [u8; 7] = [17, 43, 66, 67, 150, 209, 210];
 /// What is left out, in this order, of an answer that is too long for the client.
 const SPARE: [OptionCode; 8] = [
     OptionCode::DomainName,
@@ -41,7 +51,7 @@ pub(super) struct Lease<'a> {
     pub(super) server_id: Ipv4Addr,
     pub(super) lease: Duration,
     pub(super) router: Option<Ipv4Addr>,
-    pub(super) hostname: &'a str,
+    pub(super) hostname: Option<&'a str>,
     pub(super) mtu: Option<u16>,
     pub(super) domain: Option<&'a str>,
     pub(super) dns: &'a [Ipv4Addr],
@@ -51,6 +61,63 @@ pub(super) struct Lease<'a> {
     pub(super) class: Option<&'a str>,
     /// Whether the client is iPXE.
     pub(super) ipxe: bool,
+    /// What an administrator wants; it wins over all else.
+    pub(super) options: &'a BTreeMap<u8, Vec<u8>>,
+}
+
+/// What a proxy server says: nothing of addresses, only what to boot.
+#[derive(Debug)]
+pub(super) struct ProxyOffer<'a> {
+    /// OFFER, or ACK on port 4011.
+    pub(super) kind: MessageType,
+    pub(super) server: Ipv4Addr,
+    pub(super) server_id: Ipv4Addr,
+    pub(super) boot_file: &'a str,
+    pub(super) client: Client,
+    pub(super) options: &'a BTreeMap<u8, Vec<u8>>,
+}
+
+impl ProxyOffer<'_> {
+    pub(super) fn packet(&self, request: &Request) -> Option<Vec<u8>> {
+        let mut message = header(request, self.kind, self.server_id);
+        let http = matches!(self.client, Client::HttpBoot(_));
+        let class: &[u8] = if http { b"HTTPClient" } else { b"PXEClient" };
+        let options = message.opts_mut();
+        options.insert(DhcpOption::ClassIdentifier(class.to_vec()));
+        // BIOS firmware takes the file from the offer if it is told not to look for boot servers; UEFI firmware ignores that, and
+        // asks port 4011 if the option is not there at all.
+        if matches!(self.client, Client::Pxe(0)) && self.kind == MessageType::Offer {
+            let unknown = UnknownOption::new(OptionCode::from(43), USE_FILE.to_vec());
+            options.insert(DhcpOption::Unknown(unknown));
+        }
+        set_boot_file(&mut message, self.server, self.boot_file, http);
+        set_options(&mut message, self.options.iter().filter(|(code, _)| PROXY_OPTIONS.contains(code)));
+        fit(message, request)
+    }
+}
+
+/// The name of the boot file, or its URL, in all places where clients look.
+fn set_boot_file(message: &mut Message, server: Ipv4Addr, file: &str, url_only: bool) {
+    let options = message.opts_mut();
+    if !url_only {
+        options.insert(DhcpOption::TFTPServerName(server.to_string().into_bytes()));
+    }
+    options.insert(DhcpOption::BootfileName(file.as_bytes().to_vec()));
+    message.set_siaddr(server);
+    if file.len() <= FILE_MAX && !url_only {
+        message.set_fname(file.as_bytes());
+    }
+}
+
+fn set_options<'a>(message: &mut Message, wanted: impl Iterator<Item = (&'a u8, &'a Vec<u8>)>) {
+    for (code, bytes) in wanted {
+        if *code == BOOT_FILE {
+            // The header must not say another name.
+            message.set_fname(bytes.get(..bytes.len().min(FILE_MAX)).unwrap_or_default());
+        }
+        let option = UnknownOption::new(OptionCode::from(*code), bytes.clone());
+        message.opts_mut().insert(DhcpOption::Unknown(option));
+    }
 }
 
 impl Lease<'_> {
@@ -71,7 +138,9 @@ impl Lease<'_> {
         if let Some(router) = self.router {
             options.insert(DhcpOption::Router(vec![router]));
         }
-        options.insert(DhcpOption::Hostname(self.hostname.to_owned()));
+        if let Some(hostname) = self.hostname {
+            options.insert(DhcpOption::Hostname(hostname.to_owned()));
+        }
         if let Some(domain) = self.domain {
             options.insert(DhcpOption::DomainName(domain.to_owned()));
         }
@@ -89,13 +158,9 @@ impl Lease<'_> {
             options.insert(DhcpOption::Unknown(unknown));
         }
         if let Some(file) = self.boot_file {
-            options.insert(DhcpOption::TFTPServerName(self.server.to_string().into_bytes()));
-            options.insert(DhcpOption::BootfileName(file.as_bytes().to_vec()));
-            message.set_siaddr(self.server);
-            if file.len() <= FILE_MAX {
-                message.set_fname(file.as_bytes());
-            }
+            set_boot_file(&mut message, self.server, file, false);
         }
+        set_options(&mut message, self.options.iter());
         fit(message, request)
     }
 }
@@ -133,6 +198,12 @@ fn header(request: &Request, kind: MessageType, server_id: Ipv4Addr) -> Message 
     let none = Ipv4Addr::UNSPECIFIED;
     let mut message = Message::new_with_id(request.xid, request.ciaddr, none, none, request.giaddr, &request.mac.0);
     message.set_opcode(Opcode::BootReply).set_htype(HType::Eth).set_flags(Flags::from(request.flags));
+    if request.infiniband {
+        message
+            .set_chaddr(&[])
+            .set_htype(HType::from(INFINIBAND))
+            .set_flags(Flags::from(request.flags | BROADCAST_FLAG));
+    }
     let options = message.opts_mut();
     options.insert(DhcpOption::MessageType(kind));
     options.insert(DhcpOption::ServerIdentifier(server_id));

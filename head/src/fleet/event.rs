@@ -27,10 +27,17 @@ pub struct BootEvent {
 pub trait BootEvents: Send + Sync + std::fmt::Debug {
     /// Takes one event.
     fn record(&self, event: BootEvent);
+
+    /// Takes a warning for administrators that is about no node in particular.
+    fn warn(&self, _text: String) {}
 }
 
 impl<T: BootEvents> BootEvents for Arc<T> {
     fn record(&self, event: BootEvent) {
         (**self).record(event);
+    }
+
+    fn warn(&self, text: String) {
+        (**self).warn(text);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use wulfpack_shared::net::clock::{ClusterClock, MonoClock};
 
-use super::{BootEvent, BootEvents, Fleet, Input, Output};
+use super::{BootEvent, BootEvents, Fleet, Input, Output, Severity};
 use crate::store::{Store, StoreError};
 
 /// How long to wait before a failed write is tried again.
@@ -134,5 +134,9 @@ impl FleetHandle {
 impl BootEvents for FleetHandle {
     fn record(&self, event: BootEvent) {
         self.tell(Input::Boot(event));
+    }
+
+    fn warn(&self, text: String) {
+        self.tell(Input::Event { severity: Severity::Warning, node: None, text });
     }
 }

@@ -299,6 +299,7 @@ fn interface(reader: &mut Reader, net: &str, device: &NetDev) -> Interface {
         net: net.to_owned(),
         device: device_name(reader, device.device.as_ref()),
         mac: if ethernet { reader.parse("hwaddr", device.hwaddr.as_ref()) } else { None },
+        port_mac: if ethernet { None } else { device.hwaddr.as_ref().and_then(|text| port_mac(text.as_str())) },
         kind,
         ip,
         prefix,
@@ -310,6 +311,13 @@ fn interface(reader: &mut Reader, net: &str, device: &NetDev) -> Interface {
         on_boot: reader.boolean("onboot", device.on_boot.as_ref()).unwrap_or(true),
         tags: tags(&device.tags),
     }
+}
+
+/// The MAC address that belongs to a GUID, which is the whole or the end of an InfiniBand port's address.
+fn port_mac(text: &str) -> Option<Mac> {
+    let bytes = crate::config::hex(text)?;
+    let [a, b, c, _, _, d, e, f] = bytes.last_chunk::<8>()?;
+    Some(Mac([*a & 0xfe, *b, *c, *d, *e, *f]))
 }
 
 /// What the kernel accepts as an interface name (net/core/dev.c, `dev_valid_name`).

@@ -63,6 +63,8 @@ pub struct Interface {
     pub device: Option<String>,
     /// MAC address.
     pub mac: Option<Mac>,
+    /// Of an InfiniBand port: the MAC address that belongs to its GUID, by which boot services know it (RFC 4390).
+    pub port_mac: Option<Mac>,
     /// Address.
     pub ip: Option<IpAddr>,
     /// Length of the IPv4 network prefix in bits.
@@ -184,7 +186,7 @@ impl Node {
 
     /// The interface with this MAC address.
     pub fn interface(&self, mac: Mac) -> Option<&Interface> {
-        self.interfaces.iter().find(|interface| interface.mac == Some(mac))
+        self.interfaces.iter().find(|interface| interface.mac.or(interface.port_mac) == Some(mac))
     }
 }
 
@@ -203,7 +205,7 @@ impl Snapshot {
         let (mut by_mac, mut by_ip) = (BTreeMap::new(), BTreeMap::new());
         for node in nodes.values() {
             for interface in &node.interfaces {
-                if let Some(mac) = interface.mac {
+                if let Some(mac) = interface.mac.or(interface.port_mac) {
                     by_mac.entry(mac).or_insert_with(|| node.name.clone());
                 }
                 for ip in [interface.ip, interface.ip6].into_iter().flatten() {

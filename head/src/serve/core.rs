@@ -24,6 +24,7 @@ use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
 use crate::orders::OrdersHandle;
 use crate::registry::{Defaults, RegistryWatcher, Snapshot};
 use crate::store::Store;
+use crate::trace::TraceHandle;
 use crate::tracker::TrackerHandle;
 
 /// What was opened while the process still had its privileges.
@@ -51,6 +52,7 @@ pub(super) struct Core {
     pub(super) clock: ClusterClock,
     pub(super) fleet: FleetHandle,
     pub(super) orders: OrdersHandle,
+    pub(super) trace: TraceHandle,
     pub(super) members: Members,
     pub(super) tracker: TrackerHandle,
     pub(super) tokens: TokenMaker,
@@ -132,6 +134,7 @@ impl Core {
             trust,
             places,
             store,
+            trace: TraceHandle::new(clock.clone()),
             clock,
             fleet,
             members,

@@ -9,7 +9,7 @@ use wulfpack_shared::time::UnixTime;
 use super::core::Core;
 use crate::admin::{DhcpStatus, HeadFacts, HeadStatus, ServiceStatus};
 use crate::config::ClusterKeys;
-use crate::dhcp::{Handle, State};
+use crate::dhcp::Handle;
 use crate::fleet::{VersionUse, versions_in_use};
 
 /// The head as its administrator sees it.
@@ -51,7 +51,7 @@ impl RunningHead {
         let mut services = self.services.clone();
         if let Some((handle, interfaces)) = &self.dhcp {
             let state = handle.status().borrow().state;
-            let answers = !matches!(state, State::OtherServer { withheld: true, .. });
+            let answers = state.answers();
             services.insert("dhcp".into(), ServiceStatus { answers, detail: format!("on {interfaces}: {state}") });
         }
         services
@@ -85,10 +85,7 @@ impl HeadFacts for RunningHead {
         let services = self.services();
         let Some((handle, _)) = &self.dhcp else { return DhcpStatus { services, ..DhcpStatus::default() } };
         let status = *handle.status().borrow();
-        let other_server = match status.state {
-            State::OtherServer { address, .. } => Some(address),
-            State::Serving => None,
-        };
+        let other_server = status.state.other_server();
         DhcpStatus { services, other_server, overridden: handle.overridden(), unanswered: status.counters }
     }
 

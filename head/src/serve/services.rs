@@ -27,6 +27,7 @@ use crate::http;
 use crate::join::{NextBoots, RENEWAL_GRACE};
 use crate::ndp;
 use crate::tftp;
+use crate::trace::Recorder;
 
 /// How often the head gives itself a new certificate, and looks whether an old key's time is over.
 const RENEW: Duration = Duration::from_secs(3600);
@@ -100,7 +101,8 @@ impl Services {
     }
 
     fn start_boot(&mut self, core: &Arc<Core>, boot: Boot, evidence: Evidence, heads: Vec<HeadAddr>) {
-        let events = || Arc::new(core.fleet.clone());
+        let recorder = Recorder { fleet: core.fleet.clone(), trace: core.trace.clone() };
+        let events = || Arc::new(recorder.clone());
         let cluster = core.cluster_keys().trusted(core.clock.now());
         let settings = HeadSettings { heads, cluster, debug: false };
         let (told, head) = watch::channel(Arc::new(settings));
@@ -146,7 +148,14 @@ impl Services {
             self.spawn("the DHCPv6 service", server.run(core.nodes.subscribe(), evidence.clone(), events()));
         }
         if let Some(server) = boot.dhcp {
-            self.spawn("the DHCP service", server.run(core.nodes.subscribe(), evidence, events()));
+            let services = dhcp::Services {
+                nodes: core.nodes.subscribe(),
+                evidence,
+                events: events(),
+                trace: core.trace.clone(),
+                store: Arc::clone(&core.store),
+            };
+            self.spawn("the DHCP service", server.run(services));
         }
     }
 
@@ -275,6 +284,7 @@ fn dhcp_options(core: &Core, programs: &Programs) -> anyhow::Result<dhcp::Option
         domain: (!config.domain.is_empty()).then(|| config.domain.clone()),
         dns: config.dns.iter().filter_map(v4).collect(),
         override_other: config.dhcp.ignore_other_servers,
+        policy: dhcp::Policy::new(&config.dhcp),
         ..dhcp::Options::new(places.dhcp.clone(), config.ports.http)
     })
 }

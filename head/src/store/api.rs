@@ -7,6 +7,7 @@ use wulfpack_shared::id::{BootId, Mac, NodeName, PublicKey, RackName};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::time::UnixTime;
 
+use crate::dhcp::LeaseRecord;
 use crate::fleet::{BootRecord, EventRecord, LogLine};
 
 /// Most events that are kept.
@@ -180,12 +181,19 @@ pub trait Store: Send + Sync + Debug {
     /// The first `count` events whose number is at least `from`, oldest first, each with its number.
     fn events_from(&self, from: u64, count: usize) -> Result<Vec<(u64, EventRecord)>, StoreError>;
 
+    /// Stores leases of DHCP ranges, each unless another machine holds its address at `now`: then that lease is returned in its
+    /// place. All that are stored are stored together.
+    fn lend(&self, leases: &[LeaseRecord], now: UnixTime) -> Result<Vec<Option<LeaseRecord>>, StoreError>;
+
+    /// All leases of DHCP ranges, by address.
+    fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError>;
+
     /// Records who did what.
     fn audit(&self, record: &AuditRecord) -> Result<(), StoreError>;
 
     /// The last `count` audit records, oldest first.
     fn audits(&self, count: usize) -> Result<Vec<AuditRecord>, StoreError>;
 
-    /// Forgets what cannot matter any more: tokens, members, revocations and announced boots whose time passed before `now`.
+    /// Forgets what cannot matter any more: tokens, members, revocations, announced boots and leases whose time passed before `now`.
     fn prune(&self, now: UnixTime) -> Result<(), StoreError>;
 }

@@ -16,9 +16,10 @@ use super::api::{
     AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, NextBoot, Redeemed, Revocations, Store, StoreError,
 };
 use super::tables::{
-    AUDIT, BOOTS, EVENTS, Failure, LOGS, MEMBERS, META, NEXT_BOOTS, REVOKED, TOKENS, append, last, pack, trim_boots,
-    unpack,
+    AUDIT, BOOTS, EVENTS, Failure, LEASES, LOGS, MEMBERS, META, NEXT_BOOTS, REVOKED, TOKENS, append, last, pack,
+    trim_boots, unpack,
 };
+use crate::dhcp::LeaseRecord;
 use crate::fleet::{BootRecord, EventRecord, LOG_LINES_MAX, LogLine};
 
 const FORMAT: u64 = 1;
@@ -87,6 +88,7 @@ impl RedbStore {
             write.open_table(MEMBERS)?;
             write.open_table(REVOKED)?;
             write.open_table(NEXT_BOOTS)?;
+            write.open_table(LEASES)?;
             write.open_table(BOOTS)?;
             write.open_table(LOGS)?;
             write.open_table(EVENTS)?;
@@ -295,6 +297,34 @@ impl Store for RedbStore {
         })
     }
 
+    fn lend(&self, leases: &[LeaseRecord], now: UnixTime) -> Result<Vec<Option<LeaseRecord>>, StoreError> {
+        self.update(|write| {
+            let mut table = write.open_table(LEASES)?;
+            let mut outcomes = vec![];
+            for lease in leases {
+                let key = lease.address.to_bits();
+                let stored = table.get(key)?.map(|value| unpack::<LeaseRecord>(value.value())).transpose()?;
+                let other = stored.filter(|stored| stored.mac != lease.mac && stored.holds(now));
+                if other.is_none() {
+                    table.insert(key, pack(lease)?.as_slice())?;
+                }
+                outcomes.push(other);
+            }
+            Ok(outcomes)
+        })
+    }
+
+    fn leases(&self) -> Result<Vec<LeaseRecord>, StoreError> {
+        self.read(|read| {
+            let table = read.open_table(LEASES)?;
+            let mut leases = vec![];
+            for entry in table.iter()? {
+                leases.push(unpack(entry?.1.value())?);
+            }
+            Ok(leases)
+        })
+    }
+
     fn audit(&self, record: &AuditRecord) -> Result<(), StoreError> {
         self.update(|write| append(write, AUDIT, AUDIT_MAX, std::slice::from_ref(record)))
     }
@@ -315,6 +345,8 @@ impl Store for RedbStore {
             write.open_table(REVOKED)?.retain(|_, until| !passed(UnixTime(until)))?;
             let announced = |value: &[u8]| unpack::<NextBoot>(value).is_ok_and(|boot| passed(boot.until));
             write.open_table(NEXT_BOOTS)?.retain(|_, value| !announced(value))?;
+            let ended = |value: &[u8]| unpack::<LeaseRecord>(value).is_ok_and(|lease| passed(lease.expires));
+            write.open_table(LEASES)?.retain(|_, value| !ended(value))?;
             Ok(())
         })
     }

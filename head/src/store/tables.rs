@@ -14,6 +14,8 @@ pub(super) const MEMBERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 pub(super) const REVOKED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("revoked");
 /// By node.
 pub(super) const NEXT_BOOTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("next-boots");
+/// By address.
+pub(super) const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 /// Node and start of the boot in milliseconds.
 pub(super) const BOOTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("boots");
 /// Node, start of the boot, number of the line.

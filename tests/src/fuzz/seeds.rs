@@ -97,6 +97,7 @@ fn tftp() -> Vec<Vec<u8>> {
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let head = HeadAddr { key: PublicKey([7; 32]), control: ([10, 0, 0, 1], 9870).into() };
     match target {
+        "trace" => [MessageType::Discover, MessageType::Request].map(dhcp).into(),
         "dhcp_server" => [MessageType::Discover, MessageType::Request, MessageType::Inform].map(dhcp).into(),
         "dhcp_client" => [MessageType::Offer, MessageType::Ack, MessageType::Nak].map(dhcp).into(),
         "dhcp6_server" => dhcp6(),

@@ -2,12 +2,13 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
 
 use wulfpack_agent::dhcp as client;
 use wulfpack_head::boot::{Loader, Programs, Scripts, is_template_name};
+use wulfpack_head::config::DhcpConfig;
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
 use wulfpack_head::nodeset::{NoGroups, Resolver};
 use wulfpack_head::registry::Snapshot;
@@ -30,8 +31,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target { name: "dhcp_server", run: dhcp_server },
+    Target { name: "trace", run: trace },
     Target { name: "dhcp_client", run: dhcp_client },
     Target { name: "dhcp6_server", run: dhcp6_server },
     Target { name: "tftp", run: tftp },
@@ -60,12 +62,14 @@ fn dhcp_server(bytes: &[u8]) {
         override_other: false,
         own_heads: vec![],
         seed: 1,
+        policy: dhcp_policy(),
     });
     let now = Now::mono(Mono::from_millis(1));
     machine.handle_input(now, dhcp::Input::Nodes(Arc::new(Snapshot::new(super::seeds::node()))));
     // Twice: what the first packet left behind is part of what the second meets.
-    for _ in 0..2 {
-        machine.handle_input(now, dhcp::Input::Packet { link: 0, bytes });
+    for port in [dhcp::Port::Server, dhcp::Port::Pxe, dhcp::Port::Client, dhcp::Port::Server] {
+        let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 9), 68);
+        machine.handle_input(now, dhcp::Input::Packet { link: 0, port, from, bytes });
         let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
         assert!(outputs.len() < 16, "one packet led to {} outputs", outputs.len());
         assert!(outputs.iter().all(|output| !matches!(output, Output::Send { bytes, .. } if bytes.len() > 1500)));
@@ -146,6 +150,21 @@ fn boot_paths(bytes: &[u8]) {
         }
         let waiting = Scripts::default().waiting(loader, place.0, place.1, text);
         assert!(waiting.is_ok(), "{waiting:?}");
+    }
+}
+
+/// A range, options and a class: whatever a packet can meet.
+fn dhcp_policy() -> dhcp::Policy {
+    let text = r#"{"subnets": {"10.0.0.0/24": {"range": "10.0.0.100-10.0.0.110", "discover": true}},
+        "options": {"ntp-servers": "10.0.0.1"}, "classes": {"c": {"vendor": "PXE", "options": {"224": "x"}}}}"#;
+    let config: Option<DhcpConfig> = serde_json::from_str(text).ok();
+    config.as_ref().map(dhcp::Policy::new).unwrap_or_default()
+}
+
+/// A packet in words.
+fn trace(bytes: &[u8]) {
+    if let Some(decoded) = wulfpack_head::trace::decode(bytes) {
+        assert!(!wulfpack_head::trace::describe(&decoded).is_empty());
     }
 }
 

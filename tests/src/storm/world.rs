@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -148,6 +148,7 @@ impl World {
             override_other: true,
             own_heads: vec![],
             seed: 1,
+            policy: dhcp::Policy::default(),
         });
         dhcp.handle_input(Now::mono(Mono::ZERO), dhcp::Input::Nodes(nodes(storm.machines)));
         let clients: Vec<Client> =
@@ -199,7 +200,9 @@ impl World {
             Event::PowerOn(who) => self.speak(now, who),
             Event::Timer(who, epoch) => self.timer(now, who, epoch),
             Event::DhcpIn(bytes) => {
-                self.dhcp.handle_input(Now::mono(now), dhcp::Input::Packet { link: 0, bytes: &bytes });
+                let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+                let packet = dhcp::Input::Packet { link: 0, port: dhcp::Port::Server, from, bytes: &bytes };
+                self.dhcp.handle_input(Now::mono(now), packet);
                 self.drain_dhcp(now);
             }
             Event::TftpIn(who, bytes) => {

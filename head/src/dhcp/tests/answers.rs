@@ -42,8 +42,8 @@ fn requests_are_answered_by_their_state() {
     let none = Ipv4Addr::UNSPECIFIED;
     // (what, ciaddr, options, answer, where to)
     let cases = [
-        ("selecting", none, selecting().to_vec(), MessageType::Ack, "255.255.255.255:68"),
-        ("init-reboot", none, vec![wants(ADDRESS)], MessageType::Ack, "255.255.255.255:68"),
+        ("selecting", none, selecting().to_vec(), MessageType::Ack, "@10.0.0.7:68"),
+        ("init-reboot", none, vec![wants(ADDRESS)], MessageType::Ack, "@10.0.0.7:68"),
         ("init-reboot, wrong address", none, vec![wants(other)], MessageType::Nak, "255.255.255.255:68"),
         ("renewing", ADDRESS, vec![], MessageType::Ack, "10.0.0.7:68"),
         ("renewing, wrong address", other, vec![], MessageType::Nak, "255.255.255.255:68"),
@@ -80,7 +80,11 @@ fn release_and_decline_take_the_evidence_back() {
         let mut machine = machine();
         let request = message(MAC, kind, selecting());
         let (sent, rest) = answers(&mut machine, 1, &bytes(&request));
-        assert_eq!((sent.len(), rest), (0, vec![Output::Released { mac: MAC }]));
+        assert!(sent.is_empty() && rest.contains(&Output::Released { mac: MAC }), "{rest:?}");
+        let told =
+            rest.iter().any(|output| matches!(output, Output::Alarm(text) if text.contains("n1 found its address")));
+        assert_eq!(told, kind == MessageType::Decline);
+
         let wrong = message(MAC, kind, [DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 0, 0, 8))]);
         assert_eq!(answers(&mut machine, 2, &bytes(&wrong)), (vec![], vec![]));
     }
@@ -120,7 +124,8 @@ fn a_relayed_request_goes_back_to_the_relay_with_its_option() {
 fn strangers_and_misplaced_nodes_get_no_answer() {
     let mut machine = machine();
     let stranger = message(Mac([0x52, 0x54, 0, 0, 0, 9]), MessageType::Discover, firmware(0));
-    assert_eq!(answers(&mut machine, 1, &bytes(&stranger)), (vec![], vec![]));
+    let (sent, rest) = answers(&mut machine, 1, &bytes(&stranger));
+    assert!(sent.is_empty() && events(&rest)[0].node.is_none(), "it is shown as a machine that asked: {rest:?}");
     let misplaced = message(Mac([0x52, 0x54, 0, 0, 0, 2]), MessageType::Discover, firmware(0));
     assert_eq!(answers(&mut machine, 1, &bytes(&misplaced)), (vec![], vec![]));
     let counters = machine.status().counters;

@@ -24,7 +24,7 @@ fn each_kind_of_client_gets_the_file_it_can_run() {
     for (name, options, file) in cases {
         let mut machine = machine();
         let (to, offer) = answer(&mut machine, 1, &message(MAC, MessageType::Discover, options.clone()));
-        assert_eq!((kind(&offer), offer.yiaddr(), to.as_str()), (MessageType::Offer, ADDRESS, "255.255.255.255:68"));
+        assert_eq!((kind(&offer), offer.yiaddr(), to.as_str()), (MessageType::Offer, ADDRESS, "@10.0.0.7:68"));
         assert_eq!(boot_file(&offer).as_deref(), file, "{name}");
         let request = message(MAC, MessageType::Request, options.into_iter().chain(selecting()));
         let (_, ack) = answer(&mut machine, 2, &request);

@@ -2,10 +2,13 @@
 
 mod answers;
 mod boot_files;
+mod explained;
 mod limits;
 mod others;
+mod proxy;
+mod ranges;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use dhcproto::v4::{Architecture, DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
@@ -13,7 +16,8 @@ use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
 
-use super::{Input, Link, Machine, Nbps, Output, Settings, State};
+use super::{Input, LeaseRecord, Link, Machine, Nbps, Output, Policy, Port, Settings, State};
+use crate::config::DhcpConfig;
 use crate::fleet::BootEvent;
 use crate::registry::{Interface, Node, Snapshot};
 
@@ -54,12 +58,24 @@ fn settings() -> Settings {
         override_other: false,
         own_heads: vec![Ipv4Addr::new(10, 0, 0, 2)],
         seed: SEED,
+        policy: Policy::default(),
     }
+}
+
+/// A machine with this configuration, below `dhcp:`, that knows one node, after its first probes.
+fn configured(yaml: &str) -> Machine {
+    let config: DhcpConfig = crate::config::yaml::parse(yaml).unwrap();
+    config.check().unwrap();
+    started(Settings { policy: Policy::new(&config), ..settings() })
 }
 
 /// A machine that knows one node, after its first probes.
 fn machine() -> Machine {
-    let mut machine = Machine::new(settings());
+    started(settings())
+}
+
+fn started(settings: Settings) -> Machine {
+    let mut machine = Machine::new(settings);
     let far = node("far", Mac([0x52, 0x54, 0, 0, 0, 2]), Ipv4Addr::new(10, 9, 0, 7));
     machine.handle_input(at(0), Input::Nodes(Arc::new(Snapshot::new([node("n1", MAC, ADDRESS), far]))));
     machine.handle_input(at(0), Input::Tick);
@@ -91,21 +107,36 @@ fn bytes(message: &Message) -> Vec<u8> {
     bytes
 }
 
-/// The answers to a packet: where to, and the packet.
-fn answers(machine: &mut Machine, seconds: u64, bytes: &[u8]) -> (Vec<(String, Message)>, Vec<Output>) {
-    machine.handle_input(at(seconds), Input::Packet { link: 0, bytes });
+/// A packet that came to this port of the first interface.
+fn heard(bytes: &[u8], port: Port) -> Input<'_> {
+    Input::Packet { link: 0, port, from: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), bytes }
+}
+
+/// Splits what is sent from what else is done: where to (with `@` where the hardware address is given), and the packet.
+fn sort(outputs: Vec<Output>) -> (Vec<(String, Message)>, Vec<Output>) {
     let (mut sent, mut rest) = (vec![], vec![]);
-    for output in drain(machine) {
+    for output in outputs {
         match output {
-            Output::Send { to, bytes, source, link, .. } => {
+            Output::Send { to, bytes, source, link, hardware, .. } => {
                 assert_eq!((source, link), (SERVER, 0));
                 assert!(bytes.len() >= 300);
-                sent.push((to.to_string(), Message::decode(&mut Decoder::new(&bytes)).unwrap()));
+                let message = Message::decode(&mut Decoder::new(&bytes)).unwrap();
+                assert!(hardware.is_none_or(|mac| mac.0 == message.chaddr()));
+                let to = hardware.map_or_else(|| to.to_string(), |_| format!("@{to}"));
+                sent.push((to, message));
             }
+            // What is told of decisions is for reading.
+            Output::Note { .. } => {}
             other => rest.push(other),
         }
     }
     (sent, rest)
+}
+
+/// The answers to a packet, and what else it led to.
+fn answers(machine: &mut Machine, seconds: u64, bytes: &[u8]) -> (Vec<(String, Message)>, Vec<Output>) {
+    machine.handle_input(at(seconds), heard(bytes, Port::Server));
+    sort(drain(machine))
 }
 
 /// The one answer to a message.

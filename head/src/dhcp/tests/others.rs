@@ -39,7 +39,7 @@ fn an_offer_to_the_probe_withholds_answers_until_the_other_is_gone() {
     assert_eq!(probes.iter().map(|(link, _)| *link).collect::<Vec<_>>(), [0, 1]);
     assert!(is_answered(&mut machine, 1));
 
-    machine.handle_input(at(2), Input::Packet { link: 0, bytes: &offer(OTHER, &probes[0].1) });
+    machine.handle_input(at(2), heard(&offer(OTHER, &probes[0].1), Port::Client));
     assert_eq!(state(&machine), State::OtherServer { address: OTHER, withheld: true });
     assert!(!is_answered(&mut machine, 3));
     assert_eq!(machine.status().counters.withheld, 1);
@@ -88,7 +88,7 @@ fn only_offers_to_our_own_probe_count() {
     let mut other_exchange = probe.clone();
     other_exchange.set_xid(1);
     for bytes in [offer(OTHER, &other_client), offer(OTHER, &other_exchange), offer(SERVER, &probe)] {
-        machine.handle_input(at(1), Input::Packet { link: 0, bytes: &bytes });
+        machine.handle_input(at(1), heard(&bytes, Port::Client));
         assert_eq!(state(&machine), State::Serving);
     }
 }
