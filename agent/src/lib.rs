@@ -10,6 +10,7 @@ pub mod life;
 pub mod link;
 pub mod member;
 pub mod modules;
+pub mod neighbour;
 pub mod orders;
 pub mod overlay;
 pub mod paths;

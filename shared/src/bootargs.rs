@@ -44,6 +44,8 @@ pub struct BootArgs {
     pub time: Option<UnixTime>,
     /// `wulf.onfail=retry|reboot|poweroff`.
     pub on_fail: OnFail,
+    /// `wulf.neighbour=PORT`: once up, the node gives kernel and modules over HTTP on this port, the one that the heads have too.
+    pub neighbour: Option<u16>,
     /// `wulf.debug`: verbose console.
     pub debug: bool,
 }
@@ -115,6 +117,7 @@ impl FromStr for BootArgs {
                         _ => return Err(wrong(argument, "it is retry, reboot or poweroff")),
                     }
                 }
+                "neighbour" => args.neighbour = Some(value.parse().map_err(|error| wrong(argument, error))?),
                 "debug" => args.debug = true,
                 // A newer head may say more than this agent knows.
                 _ => {}
@@ -149,6 +152,7 @@ impl fmt::Display for BootArgs {
             OnFail::Reboot => words.push("wulf.onfail=reboot".into()),
             OnFail::Poweroff => words.push("wulf.onfail=poweroff".into()),
         }
+        words.extend(self.neighbour.map(|port| format!("wulf.neighbour={port}")));
         if self.debug {
             words.push("wulf.debug".into());
         }
@@ -179,6 +183,7 @@ mod tests {
             }),
             time: Some(UnixTime::from_secs(1_700_000_000)),
             on_fail: OnFail::Reboot,
+            neighbour: Some(9872),
             debug: true,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use wulfpack_head::config::NeighbourBoot;
 use wulfpack_tests::cluster::{Cluster, ClusterSetup, is_there};
 use wulfpack_tests::harness::{Firmware, MachineSpec};
 
@@ -12,13 +13,13 @@ fn named(name: &'static str) -> ClusterSetup {
     ClusterSetup { name, ..ClusterSetup::default() }
 }
 
-/// Boots one machine to its login and lets `look` look around in it.
-fn boots(setup: &ClusterSetup, firmware: Firmware, look: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
+/// Boots one machine to its login and lets `look` look around in it, and at what its console said.
+fn boots(setup: &ClusterSetup, firmware: Firmware, look: impl FnOnce(&Cluster, &str) -> Result<()>) -> Result<()> {
     let cluster = Cluster::prepare(setup, |_| ())?;
     let machine = cluster.power_on(0, &MachineSpec { firmware, ..MachineSpec::default() })?;
     cluster.wait_ready(1, BOOT).with_context(|| format!("its console ends: {}", machine.console().tail(40)))?;
     assert_eq!(cluster.login(0, "hostname")?.trim(), "n1");
-    look(&cluster)?;
+    look(&cluster, &machine.console().text())?;
     drop(machine);
     cluster.succeeded();
     Ok(())
@@ -33,10 +34,10 @@ fn prints(cluster: &Cluster, script: &str, expected: &str) -> Result<()> {
 
 #[test]
 fn uefi_boots_by_http_alone() -> Result<()> {
-    boots(&named("http"), Firmware::UefiHttp, |cluster| {
+    boots(&named("http"), Firmware::UefiHttp, |cluster, console| {
         prints(cluster, "test -d /sys/firmware/efi && echo efi", "efi")?;
+        assert!(console.contains("URI: http://10.42.0.1:9872/nbp/snponly.efi"), "{console}");
         let log = cluster.head.log()?.text();
-        assert!(log.contains("for HTTP boot UEFI x64 HTTP: /nbp/snponly.efi"), "{log}");
         assert!(!log.contains("TFTP request"), "{log}");
         Ok(())
     })
@@ -46,7 +47,7 @@ fn uefi_boots_by_http_alone() -> Result<()> {
 #[test]
 fn secure_boot_goes_from_shim_to_a_locked_down_kernel() -> Result<()> {
     let setup = ClusterSetup { configure: |config| config.boot.grub = true, ..named("secureboot") };
-    boots(&setup, Firmware::SecureBoot, |cluster| {
+    boots(&setup, Firmware::SecureBoot, |cluster, _| {
         let variable = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
         prints(cluster, &format!("od -An -tu1 -j4 -N1 {variable} | tr -d ' '"), "1")?;
         prints(cluster, "dmesg | grep -c 'Secure boot enabled'", "1")?;
@@ -78,7 +79,7 @@ fn a_machine_told_to_use_its_disk_goes_back_to_its_image_when_told() -> Result<(
 #[test]
 fn an_ipv6_only_machine_boots_by_pxe() -> Result<()> {
     let setup = ClusterSetup { only_ipv6: true, ..named("pxe6") };
-    boots(&setup, Firmware::Uefi6, |cluster| {
+    boots(&setup, Firmware::Uefi6, |cluster, _| {
         prints(cluster, "ip -4 -o address show dev eth0 | wc -l", "0")?;
         let address = cluster.address(0)?;
         prints(cluster, "ip -6 -o address show dev eth0 scope global | awk '{print $4}'", &format!("{address}/64"))?;
@@ -89,9 +90,30 @@ fn an_ipv6_only_machine_boots_by_pxe() -> Result<()> {
 #[test]
 fn an_ipv6_only_machine_boots_by_http() -> Result<()> {
     let setup = ClusterSetup { only_ipv6: true, ..named("http6") };
-    boots(&setup, Firmware::UefiHttp, |cluster| {
-        let log = cluster.head.log()?.text();
-        assert!(log.contains("for HTTP boot UEFI x64 HTTP: /nbp/snponly.efi"), "{log}");
+    boots(&setup, Firmware::UefiHttp, |_, console| {
+        assert!(console.contains("URI: http://[fd42::1]:9872/nbp/snponly.efi"), "{console}");
         Ok(())
     })
+}
+
+/// Neighbour boot, where it is accepted: the second machine loads kernel and modules from the first, the rest from the head.
+#[test]
+fn a_node_that_is_up_gives_its_kernel_to_the_next() -> Result<()> {
+    let setup = ClusterSetup {
+        nodes: 2,
+        configure: |config| config.boot.neighbours = NeighbourBoot::Accept,
+        ..named("neighbour")
+    };
+    let cluster = Cluster::prepare(&setup, |_| ())?;
+    let mut machines = vec![cluster.power_on(0, &MachineSpec::small())?];
+    cluster.wait_ready(1, BOOT)?;
+    machines.push(cluster.power_on(1, &MachineSpec::small())?);
+    cluster.wait_ready(2, BOOT)?;
+    let (console, first) = (machines[1].console().text(), cluster.address(0)?);
+    let loaded = |begin: String, end: &str| console.lines().any(|line| line.contains(&begin) && line.contains(end));
+    for file in ["/kernel... ok", "/modules... ok"] {
+        assert!(loaded(format!("http://{first}:9872/files/"), file), "{file}: {console}");
+    }
+    assert!(loaded("http://10.42.0.1:9872/boot/".into(), "/token... ok"), "{console}");
+    cluster.ends_well(machines, BOOT)
 }

@@ -1,5 +1,6 @@
 //! `wulf-agent serve`: the systemd service of the running node.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,8 +9,11 @@ use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use wulfpack_shared::id::PublicKey;
+use tokio::task::JoinHandle;
+use wulfpack_shared::bootargs::BootArgs;
+use wulfpack_shared::id::{PublicKey, VersionId};
 use wulfpack_shared::identity::{CertificateError, SignedMembership};
+use wulfpack_shared::image::Header;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::net::control::ControlClient;
 use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
@@ -20,6 +24,7 @@ use super::ready::wait_for_systemd;
 use super::{next_boot, runtime};
 use crate::handover::{MemberState, Since, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
+use crate::neighbour;
 use crate::orders::{Listener, Told};
 use crate::overlay::Record;
 use crate::paths;
@@ -81,11 +86,29 @@ pub async fn serve() -> Result<()> {
     let record = Record::load(Path::new(paths::OVERLAYS)).unwrap_or_default();
     let (listener, told) =
         Listener::start(Arc::clone(&member.client), node_state(&record, NodeState::default()), seed()?);
+    let neighbours = give_to_neighbours(&state, signed.id(), header);
     let mut resident = Resident { member, upkeep, events, listener, told, state };
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
         .context("failed to tell systemd that the service is ready")?;
-    resident.run().await
+    let served = resident.run().await;
+    neighbours.abort();
+    served
+}
+
+/// Neighbour boot, where the head's words on the command line ask for it; a task that ends at once where they do not.
+fn give_to_neighbours(state: &MemberState, version: VersionId, header: Header) -> JoinHandle<()> {
+    let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let port = line.parse::<BootArgs>().ok().and_then(|args| args.neighbour);
+    let places = port.zip(state.data.ips.first().copied()).zip(state.heads.first().map(|head| head.control.ip()));
+    tokio::spawn(async move {
+        let Some(((port, own), head)) = places else { return };
+        let files = neighbour::Files::new(version, header);
+        let ended = neighbour::serve(SocketAddr::new(own, port), SocketAddr::new(head, port), files).await;
+        if let Err(error) = ended {
+            tracing::warn!(error = format!("{error:#}"), "nodes that boot get nothing from this one");
+        }
+    })
 }
 
 /// The member's certificate. One that ran out while no head was there, and this service was started again, is renewed first: a

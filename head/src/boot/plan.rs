@@ -25,6 +25,8 @@ pub struct HeadSettings {
     pub heads: Vec<HeadAddr>,
     /// The cluster's public keys.
     pub cluster: Vec<PublicKey>,
+    /// Port on which nodes that are up give kernel and modules, where they do.
+    pub neighbour: Option<u16>,
     /// Verbose consoles.
     pub debug: bool,
 }
@@ -46,6 +48,8 @@ pub struct Visit<'a> {
     pub base: SocketAddr,
     /// The head's time.
     pub now: UnixTime,
+    /// Nodes that are up and have this version, to be asked before the head.
+    pub neighbours: &'a [SocketAddr],
 }
 
 /// One initramfs archive.
@@ -55,6 +59,8 @@ pub struct Initrd {
     pub name: &'static str,
     /// Where it is.
     pub url: String,
+    /// Where else it may be, to be asked first.
+    pub neighbours: Vec<String>,
 }
 
 /// All that the boot script says.
@@ -70,6 +76,8 @@ pub struct BootPlan {
     pub release: String,
     /// Where the kernel is.
     pub kernel: String,
+    /// Where else it may be, to be asked first.
+    pub kernel_neighbours: Vec<String>,
     /// Initramfs archives, in the order in which the kernel unpacks them: token, modules, agent.
     pub initrds: Vec<Initrd>,
     /// The kernel command line.
@@ -118,10 +126,16 @@ impl BootPlan {
         let files = format!("http://{base}/files/{version}/{release}");
         // The token comes first. The EFI stub puts archives together without a gap (Linux 6.1, drivers/firmware/efi/libstub/file.c),
         // and a plain cpio archive behind a compressed one of odd length is not seen (init/initramfs.c).
+        let elsewhere = |file: &str| -> Vec<String> {
+            let url = |neighbour| format!("http://{neighbour}/files/{version}/{release}/{file}");
+            visit.neighbours.iter().map(url).collect()
+        };
+        let initrd = |name, url, neighbours| Initrd { name, url, neighbours };
         let initrds = vec![
-            Initrd { name: "token", url: format!("http://{base}/boot/{}/token", visit.mac.dashed()) },
-            Initrd { name: "modules", url: format!("{files}/modules") },
-            Initrd { name: "agent", url: format!("http://{base}/agent/{}", visit.format) },
+            initrd("token", format!("http://{base}/boot/{}/token", visit.mac.dashed()), vec![]),
+            initrd("modules", format!("{files}/modules"), elsewhere("modules")),
+            // The agent is the head's, current at each boot, and in nobody's manifest.
+            initrd("agent", format!("http://{base}/agent/{}", visit.format), vec![]),
         ];
         let command_line = command_line(head, visit, kernel, &initrds)?;
         Ok(Self {
@@ -130,6 +144,7 @@ impl BootPlan {
             image: format!("{}@{version:.12}", header.name),
             release: release.clone(),
             kernel: format!("{files}/kernel"),
+            kernel_neighbours: elsewhere("kernel"),
             initrds,
             command_line,
             base,
@@ -191,6 +206,7 @@ fn command_line(
         address: interface.and_then(|interface| address(interface, visit.base.is_ipv6())),
         time: Some(visit.now),
         on_fail: node.on_fail,
+        neighbour: head.neighbour,
         debug: head.debug,
     };
     // Under UEFI the kernel finds only those archives that its command line names; elsewhere these words do nothing.

@@ -13,6 +13,8 @@ use super::templates::{AUTOEXEC, Templates, WAIT};
 
 /// How long iPXE waits for a download that makes no progress. Milliseconds.
 const TIMEOUT_MS: u32 = 60_000;
+/// How long it waits so for a neighbour, which may be gone: the next one or the head has the same. Milliseconds.
+const NEIGHBOUR_MS: u32 = 5_000;
 /// Pause between two tries in seconds, and how much longer it may be: machines that failed together do not come back together.
 const PAUSE_S: u32 = 10;
 const PAUSE_SPREAD_S: u32 = 10;
@@ -151,6 +153,7 @@ fn common(loader: Loader, base: SocketAddr, mac: Mac) -> Value {
         base => base.to_string(),
         script => script,
         timeout_ms => TIMEOUT_MS,
+        neighbour_ms => NEIGHBOUR_MS,
         pause_s => pause(mac),
     }
 }

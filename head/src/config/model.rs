@@ -152,6 +152,19 @@ pub struct BootConfig {
     pub programs: BTreeMap<String, String>,
     /// Machines that load kernel and initramfs at a time, the others wait at their boot script; 0: no limit.
     pub wave: usize,
+    /// Whether nodes that are up give kernel and modules to others of their rack.
+    pub neighbours: NeighbourBoot,
+}
+
+/// Whether nodes that are up give kernel and modules to others of their rack that boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NeighbourBoot {
+    /// All comes from the head.
+    #[default]
+    Off,
+    /// They do, and whoever is root on one of them could give something else: no boot loader verifies it.
+    Accept,
 }
 
 /// When a node counts as ready (REAL-CLUSTERS, rule 26).

@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
-use dhcproto::v6::{
-    DhcpOption, IAAddr, IANA, Message, MessageType, OptionCode, Status, StatusCode, UnknownOption, VendorClass,
-};
+use dhcproto::v6::{DhcpOption, IAAddr, IANA, Message, MessageType, OptionCode, Status, StatusCode, UnknownOption};
 use ipnet::Ipv6Net;
 use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::Mono;
@@ -25,8 +23,9 @@ pub(super) const SERVER_PORT: u16 = 547;
 const CLIENT_PORT: u16 = 546;
 /// Bootfile URL (RFC 5970, section 3.1).
 const BOOTFILE_URL: u16 = 59;
-/// The enterprise number that EDK2 and its readers of vendor classes use.
-const EDK2: u32 = 343;
+/// Vendor class (RFC 8415, section 21.16) of HTTP boot: EDK2's enterprise number 343, and one text with its length. The library
+/// counts texts where their bytes have to be counted (dhcproto 0.15), so that these are written by hand.
+const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
 /// A machine that comes back as iPXE this often within that time after it was given a boot program gets the script instead.
 const LOOP_COUNT: u8 = 2;
 const LOOP_TIME: Duration = Duration::from_secs(5 * 60);
@@ -277,7 +276,7 @@ impl Machine {
         }
         if matches!(client, Client::HttpBoot(_)) {
             // UEFI HTTP boot takes no other (EDK2, HttpBootDhcp6.c).
-            options.insert(DhcpOption::VendorClass(VendorClass { num: EDK2, data: vec![b"HTTPClient".to_vec()] }));
+            options.insert(DhcpOption::Unknown(UnknownOption::new(OptionCode::VendorClass, HTTP_CLASS.to_vec())));
         }
         let gives = kind == MessageType::Reply && association.is_some();
         if gives {

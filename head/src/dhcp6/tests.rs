@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dhcproto::v4::Architecture;
-use dhcproto::v6::{DhcpOption, IANA, Message, MessageType, OptionCode, UserClass, VendorClass};
+use dhcproto::v6::{DhcpOption, IANA, Message, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
 use proptest::prelude::*;
 use wulfpack_shared::id::Mac;
@@ -90,17 +90,20 @@ fn given(message: &Message) -> Option<Ipv6Addr> {
     }
 }
 
+/// A text with its length before it, as user and vendor classes have them.
+fn text(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+}
+
 fn firmware(arch: u16, class: &str) -> Vec<DhcpOption> {
-    let class = format!("{class}:Arch:{arch:05}:UNDI:003001").into_bytes();
-    vec![
-        DhcpOption::ClientArchType(vec![Architecture(arch)]),
-        DhcpOption::VendorClass(VendorClass { num: 343, data: vec![class] }),
-    ]
+    let class = text(&format!("{class}:Arch:{arch:05}:UNDI:003001"));
+    let class = UnknownOption::new(OptionCode::VendorClass, [&343u32.to_be_bytes()[..], &class].concat());
+    vec![DhcpOption::ClientArchType(vec![Architecture(arch)]), DhcpOption::Unknown(class)]
 }
 
 fn class(name: &str) -> Vec<DhcpOption> {
-    let class = UserClass { data: vec![name.as_bytes().to_vec()] };
-    [firmware(7, "PXEClient"), vec![DhcpOption::UserClass(class)]].concat()
+    let class = UnknownOption::new(OptionCode::UserClass, text(name));
+    [firmware(7, "PXEClient"), vec![DhcpOption::Unknown(class)]].concat()
 }
 
 #[test]
@@ -129,8 +132,10 @@ fn each_kind_of_client_gets_its_address_and_the_file_it_can_run() {
         let address = ADDRESS.parse().unwrap();
         assert_eq!(outputs[0], Output::Given { mac: MAC, address, boots }, "{name}");
         assert_eq!(outputs.iter().any(|output| matches!(output, Output::Event(_))), boots, "{name}");
-        let class = reply.opts().get(OptionCode::VendorClass).is_some();
-        assert_eq!(class, name == "EDK2 HTTP boot", "HTTP boot takes no other answer");
+        // HTTP boot takes no other answer, and looks at this very place (EDK2, HttpBootDhcp6.c).
+        let Some((_, packet)) = sent(&outputs) else { panic!("{name}") };
+        let class = [&[0, 16, 0, 16, 0, 0, 1, 0x57, 0, 10][..], b"HTTPClient"].concat();
+        assert_eq!(packet.windows(class.len()).any(|window| window == class), name == "EDK2 HTTP boot");
     }
 }
 

@@ -14,7 +14,7 @@ use wulfpack_shared::wire::Phase;
 
 use super::cache::{FileCache, LoadError};
 use super::neighbour;
-use super::sources::{AgentArchive, Tokens, VersionFile, Versions};
+use super::sources::{AgentArchive, Neighbours, Tokens, VersionFile, Versions};
 use crate::boot::{
     BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit, Waves,
     choose_kernel,
@@ -54,6 +54,8 @@ pub struct Services {
     pub scripts: Arc<Scripts>,
     /// How many machines load kernel and archives at a time; 0: no limit.
     pub wave: usize,
+    /// Nodes that give kernel and modules, where the administrator accepts that.
+    pub neighbours: Option<Arc<dyn Neighbours>>,
 }
 
 /// The two ends of an exchange; an extension of every HTTP request.
@@ -169,6 +171,8 @@ impl Desk {
             LoadError::Missing => format!("image version {:.12} has no modules for kernel {release}", version.id),
             LoadError::Failed(reason) => reason,
         })?;
+        let six = peer.local.is_ipv6();
+        let neighbours = self.services.neighbours.as_ref().map(|all| all.of(node, version.id, six)).unwrap_or_default();
         let visit = Visit {
             node,
             mac,
@@ -177,6 +181,7 @@ impl Desk {
             format: InitramfsFormat::of(&modules).unwrap_or(InitramfsFormat::Plain),
             base: peer.local,
             now: wall_clock(),
+            neighbours: &neighbours,
         };
         let head = Arc::clone(&self.services.head.borrow());
         let plan = BootPlan::new(&head, &visit).map_err(|error| error.to_string())?;

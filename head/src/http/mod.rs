@@ -15,7 +15,7 @@ mod sources;
 pub use desk::{Desk, Handout, Peer, Refusal, Services};
 pub use io::{BindError, Listen, Options, Server};
 pub use routes::router;
-pub use sources::{AgentArchive, BootVersion, Tokens, VersionFile, Versions};
+pub use sources::{AgentArchive, BootVersion, Neighbours, Tokens, VersionFile, Versions};
 
 #[cfg(test)]
 pub(crate) mod test_support;

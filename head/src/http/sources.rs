@@ -1,7 +1,7 @@
 //! What the boot service serves, as it is handed to it. All of these may read files: they are called where blocking is allowed.
 
 use core::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::image::Header;
 
 use crate::boot::{InitramfsFormat, SignedLoader};
-use crate::registry::ImageRef;
+use crate::registry::{ImageRef, Node};
 
 /// A version that a node boots.
 #[derive(Clone, Debug)]
@@ -70,6 +70,12 @@ pub trait Tokens: Send + Sync + fmt::Debug {
     /// Whether an administrator has approved this boot, where tokens are given only on approval. If not, administrators are shown
     /// that the machine at `from` waits; the error says the same to whoever stands before it.
     fn approved(&self, node: &NodeName, mac: Mac, from: IpAddr) -> Result<(), String>;
+}
+
+/// Nodes that are up and give kernel and modules to others of their rack.
+pub trait Neighbours: Send + Sync + fmt::Debug {
+    /// Up to three for this node, which is to boot this version, with addresses of one family.
+    fn of(&self, node: &Node, version: VersionId, six: bool) -> Vec<SocketAddr>;
 }
 
 /// The agent's initramfs archive.

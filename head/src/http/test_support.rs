@@ -134,6 +134,7 @@ pub(crate) fn services() -> (Services, Arc<Events>) {
         programs: Arc::new(programs()),
         scripts: Arc::default(),
         wave: 0,
+        neighbours: None,
     };
     (services, events)
 }

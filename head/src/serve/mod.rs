@@ -7,6 +7,7 @@
 mod agent;
 mod core;
 mod facts;
+mod neighbours;
 mod places;
 mod privileges;
 mod run;

@@ -16,10 +16,11 @@ use wulfpack_shared::net::control::ControlServer;
 use super::agent::InstalledAgent;
 use super::core::{Core, Streams};
 use super::facts::RunningHead;
+use super::neighbours::ReadyNodes;
 use super::sources::BootTokens;
 use crate::admin::{AdminServer, AdminServices};
 use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
-use crate::config::{Config, TokenEvidence};
+use crate::config::{Config, NeighbourBoot, TokenEvidence};
 use crate::dhcp::{self, Evidence};
 use crate::dhcp6;
 use crate::fleet::check_logins;
@@ -104,7 +105,7 @@ impl Services {
         let recorder = Recorder { fleet: core.fleet.clone(), trace: core.trace.clone() };
         let events = || Arc::new(recorder.clone());
         let cluster = core.cluster_keys().trusted(core.clock.now());
-        let settings = HeadSettings { heads, cluster, debug: false };
+        let settings = HeadSettings { heads, cluster, neighbour: neighbour_port(&core.config), debug: false };
         let (told, head) = watch::channel(Arc::new(settings));
         self.spawn("the keeper of the cluster's keys", follow_keys(Arc::clone(core), told));
         if let Some(server) = boot.http {
@@ -134,6 +135,7 @@ impl Services {
                 programs: boot.programs,
                 scripts: Arc::new(Scripts::new(Some(&paths.etc))),
                 wave: core.config.boot.wave,
+                neighbours: neighbours(core),
             };
             let desk = Arc::new(http::Desk::new(desk));
             self.spawn("the HTTP boot service", server.run(Arc::clone(&desk)));
@@ -253,6 +255,19 @@ fn bind_six(core: &Core, facts: &mut RunningHead, boot: &mut Boot) -> anyhow::Re
     boot.dhcp6 = Some(dhcp6::Server::bind(&places.dhcp6, settings).context("the DHCPv6 service")?);
     facts.say("dhcp6", places.dhcp6.join(", "));
     Ok(())
+}
+
+/// Port on which nodes give kernel and modules: the head's own, since a script names both alike.
+fn neighbour_port(config: &Config) -> Option<u16> {
+    (config.boot.neighbours == NeighbourBoot::Accept).then_some(config.ports.http)
+}
+
+fn neighbours(core: &Core) -> Option<Arc<dyn http::Neighbours>> {
+    let port = neighbour_port(&core.config)?;
+    tracing::warn!(
+        "boot: neighbours: accept: kernel and modules may come from nodes that are up; no boot loader verifies them"
+    );
+    Some(Arc::new(ReadyNodes::new(core.fleet.clone(), core.nodes.subscribe(), port)))
 }
 
 /// Where network boot programs lie, the preferred place first.

@@ -68,8 +68,8 @@ fn dhcp6() -> Vec<Vec<u8>> {
     options.insert(v6::DhcpOption::ClientId([&[0, 3, 0, 1][..], &MAC.0].concat()));
     options.insert(v6::DhcpOption::IANA(v6::IANA { id: 1, t1: 0, t2: 0, opts: v6::DhcpOptions::new() }));
     options.insert(v6::DhcpOption::ClientArchType(vec![Architecture(16)]));
-    let class = v6::VendorClass { num: 343, data: vec![b"HTTPClient:Arch:00016:UNDI:003001".to_vec()] };
-    options.insert(v6::DhcpOption::VendorClass(class));
+    let class = b"\0\0\x01\x57\0\x21HTTPClient:Arch:00016:UNDI:003001".to_vec();
+    options.insert(v6::DhcpOption::Unknown(v6::UnknownOption::new(v6::OptionCode::VendorClass, class)));
     let mut bare = vec![];
     // As above.
     let _written = message.encode(&mut Encoder::new(&mut bare));

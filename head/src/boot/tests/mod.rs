@@ -1,5 +1,7 @@
 //! Plans and scripts, against the scripts as they should be.
 
+use std::net::SocketAddr;
+
 use wulfpack_shared::id::{Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::HeadAddr;
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part};
@@ -50,7 +52,16 @@ fn plan(node: &Node, header: &Header) -> Result<BootPlan, PlanError> {
 }
 
 fn plan_by(heads: Vec<HeadAddr>, node: &Node, header: &Header) -> Result<BootPlan, PlanError> {
-    let head = HeadSettings { heads, cluster: vec![PublicKey([0xcc; 32])], debug: false };
+    plan_near(heads, node, header, &[])
+}
+
+fn plan_near(
+    heads: Vec<HeadAddr>,
+    node: &Node,
+    header: &Header,
+    neighbours: &[SocketAddr],
+) -> Result<BootPlan, PlanError> {
+    let head = HeadSettings { heads, cluster: vec![PublicKey([0xcc; 32])], neighbour: None, debug: false };
     let visit = Visit {
         node,
         mac: MAC,
@@ -59,6 +70,7 @@ fn plan_by(heads: Vec<HeadAddr>, node: &Node, header: &Header) -> Result<BootPla
         format: InitramfsFormat::Zstd,
         base: "10.0.0.1:9872".parse().unwrap(),
         now: UnixTime::from_secs(1_700_000_000),
+        neighbours,
     };
     BootPlan::new(&head, &visit)
 }
@@ -217,4 +229,22 @@ fn templates_without_an_image_are_rendered_for_both_loaders() {
         assert!(script.contains(word), "{script}");
     }
     assert!(scripts.boots_image(Loader::Ipxe, "default") && scripts.boots_image(Loader::Grub, "default"));
+}
+
+/// iPXE goes on to the next of a line until one succeeds; the head is the last, and the only one for token and agent.
+#[test]
+fn neighbours_are_asked_before_the_head() {
+    let neighbours = ["10.0.0.8:9872", "10.0.0.9:9872"].map(|text| text.parse().unwrap());
+    let plan = plan_near(vec![], &node(None, &[]), &header(&["6.1.0"]), &neighbours).unwrap();
+    let script = boot(&plan).unwrap();
+    let line = |begin: &str| script.lines().find(|line| line.starts_with(begin)).unwrap();
+    for begin in ["kernel ", "initrd --name modules"] {
+        let places = ["http://10.0.0.8:9872/files/", "http://10.0.0.9:9872/files/", "http://10.0.0.1:9872/files/"];
+        let found: Vec<_> = places.iter().map(|place| line(begin).find(place).unwrap()).collect();
+        assert!(found.is_sorted() && line(begin).matches(" || ").count() == 3, "{}", line(begin));
+        assert!(line(begin).ends_with("|| goto failed"));
+    }
+    for begin in ["initrd --name token", "initrd --name agent"] {
+        assert_eq!(line(begin).matches("http://").count(), 1, "{}", line(begin));
+    }
 }
