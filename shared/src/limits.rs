@@ -21,6 +21,11 @@ pub const RUN_MAX: u64 = 4 * 1024 * 1024;
 /// Most units in one run (a run of smallest chunks).
 pub const RUN_UNITS_MAX: u32 = (RUN_MAX / CHUNK_MIN as u64) as u32;
 
+/// Largest manifest or index of a container image that is read. Bytes; registries refuse more (distribution-spec, "Pushing Manifests").
+pub const OCI_DOCUMENT_MAX: usize = 4 * 1024 * 1024;
+/// Most layers of a container image, and most images in an index.
+pub const OCI_LAYERS_MAX: usize = 1024;
+
 /// Largest frame on a peer connection's message stream. Bytes. A HAVE of 262,144 single-unit ranges is split below this.
 pub const PEER_FRAME_MAX: usize = 64 * 1024;
 /// Most ranges in one HAVE.

@@ -14,6 +14,11 @@ use serde_json::Value;
 use wulfpack_head::config::Paths;
 use wulfpack_tests::harness::{TINY_RELEASE, head_binary, noise, require, tiny_root};
 
+#[path = "lab_image/registry.rs"]
+mod registry;
+#[path = "lab_image/session.rs"]
+mod session;
+
 const MIB: usize = 1 << 20;
 
 /// A head that was set up below a directory of its own.
@@ -22,6 +27,8 @@ struct Head {
     paths: Paths,
     /// Capabilities that its commands do without.
     without: &'static [&'static str],
+    /// Their environment, beside ours.
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Head {
@@ -39,7 +46,7 @@ impl Head {
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
             let options = format!("size={size},mode=755");
             mount(Some("tmpfs"), &paths.state, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))?;
-            let head = Self { dir, paths, without: &[] };
+            let head = Self { dir, paths, without: &[], environment: vec![] };
             head.ok(&["init", "--below", &head.dir.to_string_lossy()])?;
             work(head)
         };
@@ -52,7 +59,7 @@ impl Head {
             command.arg("--bounding-set").arg(self.without.join(","));
         }
         command.arg("--").arg(head_binary()?).arg("--config").arg(self.paths.etc.join("wulfpack.yaml"));
-        command.args(arguments).output().context("start wulf")
+        command.args(arguments).envs(self.environment.iter().cloned()).output().context("start wulf")
     }
 
     fn ok(&self, arguments: &[&str]) -> Result<String> {
@@ -146,7 +153,7 @@ fn an_import_that_fills_the_disk_leaves_nothing_and_says_what_to_do() -> Result<
         let error = head.fails(&[&words(&head.import(&large))[..], &["--force"]].concat())?;
         assert!(error.contains("free some space"), "{error}");
         assert!(fs::read(head.rootfs().join("etc/content"))? == content);
-        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/rootfs"]);
+        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/origin.json", "tiny/rootfs"]);
         Ok(())
     })
 }
@@ -188,7 +195,7 @@ fn an_image_without_a_kernel_is_not_built_and_the_error_names_the_place() -> Res
         head.ok(&words(&head.import(&root)))?;
         let error = head.fails(&["image", "build", "tiny"])?;
         assert!(error.contains("no kernel with the same release") && error.contains(TINY_RELEASE), "{error}");
-        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/rootfs"]);
+        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/origin.json", "tiny/rootfs"]);
         fs::write(kernel(&head.rootfs()), "a kernel")?;
         head.ok(&["image", "build", "tiny"])?;
         Ok(())
@@ -216,7 +223,7 @@ fn a_file_that_cannot_be_read_fails_import_and_build_by_name() -> Result<()> {
         head.without = &["-dac_override", "-dac_read_search"];
         let error = head.fails(&["image", "build", "tiny"])?;
         assert!(error.contains("etc/secret-of-lisa"), "{error}");
-        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/rootfs"]);
+        assert_eq!(head.images()?.1, ["tiny/lock", "tiny/origin.json", "tiny/rootfs"]);
         Ok(())
     })
 }

@@ -202,11 +202,13 @@ pub enum ReadyCheck {
 pub struct ImageConfig {
     /// Versions of each image that are kept; one in use is never removed.
     pub keep: u32,
+    /// Layers of container images that are kept between imports, in GiB; those used longest ago go first.
+    pub cache_gib: u32,
 }
 
 impl Default for ImageConfig {
     fn default() -> Self {
-        Self { keep: 3 }
+        Self { keep: 3, cache_gib: 20 }
     }
 }
 

@@ -76,6 +76,11 @@ impl Paths {
         self.images().join(name.as_str())
     }
 
+    /// Layers of container images, by digest; may be deleted at any time.
+    pub fn layers(&self) -> PathBuf {
+        self.state.join("layers")
+    }
+
     /// Secret keys; mode 0700.
     pub fn keys(&self) -> PathBuf {
         self.state.join("keys")

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use wulfpack_shared::id::{ImageName, VersionId};
 use wulfpack_shared::image::{HeaderError, TableError};
 
+use super::source::Digest;
+
 /// Why an operation on an image failed. Whatever it had begun is gone again.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
@@ -89,12 +91,57 @@ pub enum ImageError {
     },
     /// What was imported is no root file system.
     #[error(
-        "{} holds no root file system: it has none of /etc, /usr and /bin (is the tree one directory further down?)",
-        path.display()
+        "{source_name} holds no root file system: it has none of /etc, /usr and /bin (is the tree one directory further down?)"
     )]
     NotARoot {
         /// The source.
-        path: PathBuf,
+        source_name: String,
+    },
+    /// skopeo is not installed.
+    #[error("cannot start {}; install the package skopeo", program.display())]
+    NoSkopeo {
+        /// What was to be started.
+        program: PathBuf,
+        /// Why it did not.
+        source: io::Error,
+    },
+    /// A registry, a layout or an archive did not give the image.
+    #[error("cannot import {what}: {why}")]
+    Source {
+        /// What was to be imported.
+        what: String,
+        /// Why not.
+        why: String,
+    },
+    /// A layer is not what the manifest names.
+    #[error("layer {digest} is damaged: {why}; it was removed, repeat the import to fetch it again")]
+    Layer {
+        /// What it should be.
+        digest: Digest,
+        /// What is wrong.
+        why: String,
+    },
+    /// Somebody else changes the image.
+    #[error("image {name} is being changed by {holder}; wait until that has ended")]
+    Busy {
+        /// Its name.
+        name: ImageName,
+        /// Who, as far as is known.
+        holder: String,
+    },
+    /// Nothing can be run inside the image.
+    #[error("cannot run anything inside image {name}: {why}")]
+    Session {
+        /// Its name.
+        name: ImageName,
+        /// Why not.
+        why: String,
+    },
+    /// The image must not change.
+    #[error("image {name} is read-only; `wulf image set {name} --read-only=false` lets it change")]
+    ReadOnly {
+        /// Its name.
+        name: ImageName,
     },
     /// No kernel with its modules.
     #[error("image {name} cannot be built: {why}")]

@@ -31,6 +31,15 @@ impl Tree {
     /// # Errors
     /// `NotFound` where nothing is there, `ELOOP` after too many links.
     pub(super) fn resolve(&self, path: impl AsRef<Path>) -> io::Result<PathBuf> {
+        self.resolve_or(path, |_| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Like [`Self::resolve`]; `missing` makes what is not there, or says why not.
+    pub(super) fn resolve_or(
+        &self,
+        path: impl AsRef<Path>,
+        mut missing: impl FnMut(&Path) -> io::Result<()>,
+    ) -> io::Result<PathBuf> {
         let mut pending: VecDeque<OsString> = VecDeque::new();
         push_front(&mut pending, path.as_ref());
         let (mut at, mut links) = (PathBuf::new(), 0);
@@ -40,7 +49,15 @@ impl Tree {
                 continue;
             }
             let candidate = self.root.join(&at).join(&part);
-            if !std::fs::symlink_metadata(&candidate)?.is_symlink() {
+            let metadata = match std::fs::symlink_metadata(&candidate) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    missing(&candidate)?;
+                    at.push(part);
+                    continue;
+                }
+                other => other?,
+            };
+            if !metadata.is_symlink() {
                 at.push(part);
                 continue;
             }

@@ -17,4 +17,5 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
+pub use places::head_addresses;
 pub use run::serve;

@@ -62,6 +62,12 @@ impl Places {
     }
 }
 
+/// The addresses that nodes know this head by; none while it has none.
+pub fn head_addresses(config: &Config) -> Vec<IpAddr> {
+    let places = Places::of(config).unwrap_or_default();
+    places.addresses.into_iter().map(|(address, _)| address).collect()
+}
+
 /// One tuning for all links: the smallest MTU, because a larger datagram would be lost on that link; the fastest link.
 fn tuning(names: &[String]) -> Tuning {
     let read = |name: &String, what| fs::read_to_string(format!("/sys/class/net/{name}/{what}")).ok();

@@ -12,6 +12,7 @@ use wulfpack_tests::cluster::{Peers, measure};
 use wulfpack_tests::contest::{self, Contest, Row};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
+use wulfpack_tests::oci::{self, OciRow};
 use wulfpack_tests::rush;
 
 /// Measures Wulfpack on machines and networks that it makes for itself.
@@ -27,10 +28,25 @@ enum What {
     Boot(Boot),
     /// One image to many hosts, against other ways to distribute a file on the same links.
     Swarm(Swarm),
+    /// A container image from a registry to a root file system on disk, against skopeo and umoci.
+    Oci(Oci),
     /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
     Http(Http),
     /// The boot program for many machines at once, against dnsmasq.
     Tftp(Tftp),
+}
+
+#[derive(clap::Args)]
+struct Oci {
+    /// MiB of the image, unpacked.
+    #[arg(long, default_value_t = 1024)]
+    mib: u64,
+    /// Runs, one row each.
+    #[arg(long, default_value_t = 3)]
+    runs: u8,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -145,6 +161,20 @@ fn services<R: serde::Serialize>(rows: Result<Vec<R>>, table: fn(&[R]) -> String
     json.map_or(Ok(()), |path| write_json(&path, &rows))
 }
 
+fn oci(options: &Oci) -> Result<()> {
+    let mut rows: Vec<OciRow> = vec![];
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "unpacked MiB  wulf s  skopeo s  umoci s  ratio  (their sync s)")?;
+    for _ in 0..options.runs {
+        let row = oci::compare(options.mib)?;
+        let OciRow { unpacked, ours, skopeo, umoci, sync } = row;
+        let (mib, ratio) = (unpacked >> 20, row.ratio());
+        writeln!(out, "{mib:12}  {ours:6.1}  {skopeo:8.1}  {umoci:7.1}  {ratio:5.2}  {sync:.1}")?;
+        rows.push(row);
+    }
+    options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
+}
+
 fn write_json(path: &Path, rows: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(rows)?;
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
@@ -177,6 +207,7 @@ fn main() -> ExitCode {
     let done = match Bench::parse().what {
         What::Boot(options) => boot(&options),
         What::Swarm(options) => swarm(&options),
+        What::Oci(options) => oci(&options),
         What::Http(options) => {
             services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
         }

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use super::pax::Pax;
+use super::sparse::fill;
 
 const BLOCK: u64 = 512;
 /// Longest extended header. Bytes: extended attributes have up to 64 KiB each.
@@ -50,6 +51,7 @@ pub(super) struct TarReader<R> {
     left: u64,
     padding: u64,
     begun: bool,
+    layer: bool,
 }
 
 impl<R: Read> Read for TarReader<R> {
@@ -69,7 +71,13 @@ impl<R: Read> Read for TarReader<R> {
 
 impl<R: Read> TarReader<R> {
     pub(super) const fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0, begun: false }
+        Self { source, left: 0, padding: 0, begun: false, layer: false }
+    }
+
+    /// A layer of a container image: it may be empty, and end without the blocks that end an archive. Whether it is whole, its
+    /// digest tells.
+    pub(super) const fn layer(source: R) -> Self {
+        Self { source, left: 0, padding: 0, begun: true, layer: true }
     }
 
     /// What the archive is read from, at its end.
@@ -133,9 +141,12 @@ impl<R: Read> TarReader<R> {
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let mut header = Header::new_old();
         let block = header.as_mut_bytes();
-        match self.source.read_exact(block) {
-            Err(_) if !self.begun => return Err(TarError::NotTar),
-            other => other?,
+        let read = fill(&mut self.source, block);
+        match if self.begun { read? } else { read.unwrap_or(0) } {
+            0 if self.layer => return Ok(None),
+            len if len as u64 == BLOCK => {}
+            _ if !self.begun => return Err(TarError::NotTar),
+            _ => return Err(TarError::Broken(io::ErrorKind::UnexpectedEof.into())),
         }
         // Two of them end an archive; without, it was cut off.
         if block.iter().all(|&byte| byte == 0) {

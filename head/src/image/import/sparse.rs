@@ -17,10 +17,10 @@ pub(super) enum CopyError {
 }
 
 /// Copies all of `source` into the new file `sink`; returns the length. `each` is told of every piece.
-pub(super) fn copy(source: &mut dyn Read, sink: &File, mut each: impl FnMut(u64)) -> Result<u64, CopyError> {
+pub(super) fn copy(mut source: &mut dyn Read, sink: &File, mut each: impl FnMut(u64)) -> Result<u64, CopyError> {
     let (mut buffer, mut offset) = (vec![0; BUFFER], 0u64);
     loop {
-        let len = fill(source, &mut buffer).map_err(CopyError::Read)?;
+        let len = fill(&mut source, &mut buffer).map_err(CopyError::Read)?;
         if len == 0 {
             break;
         }
@@ -46,7 +46,7 @@ pub(super) fn write_at(sink: &File, bytes: &[u8], offset: u64) -> io::Result<()>
 }
 
 /// Reads until the buffer is full or the source ends.
-fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buffer.len() {
         match source.read(&mut buffer[len..]) {

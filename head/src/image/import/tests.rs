@@ -1,17 +1,37 @@
 use std::collections::BTreeMap;
+use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use tar::{Builder, EntryType, Header};
+use wulfpack_shared::id::ImageName;
 
 use super::*;
-use crate::image::Silent;
 use crate::image::fixture::{LAYOUTS, add_special_files, inodes, put, small_disk};
 use crate::image::initramfs::ArchiveCompression;
+use crate::image::library::ImageLock;
 use crate::image::tree::Tree;
+use crate::image::{FetchSettings, ImageError, LayerCache, Library, Silent, Source};
 
 fn name() -> ImageName {
     "test".parse().unwrap()
+}
+
+fn take_in(library: &Library, source: &Path, name: &ImageName, replace: bool) -> Result<Imported, ImageError> {
+    let settings = FetchSettings {
+        cache: LayerCache::new(library.dir().join("../layers")),
+        credentials: None,
+        plain_http: false,
+        platform: None,
+        skopeo: "skopeo".into(),
+        importer: "lisa".into(),
+    };
+    let replace = if replace { Replace::Yes } else { Replace::No };
+    match library.import(&Source::Path(source.into()), name, replace, &settings, &Silent)? {
+        ImportOutcome::Imported(imported) => Ok(imported),
+        ImportOutcome::Unchanged => panic!("a path is always read"),
+    }
 }
 
 fn is_root() -> bool {
@@ -43,12 +63,12 @@ fn a_directory_comes_in_inode_by_inode() {
     let dir = tempfile::tempdir().unwrap();
     let source = source(dir.path());
     let library = Library::open(dir.path().join("images")).unwrap();
-    let imported = library.import(&source, &name(), false, &Silent).unwrap();
+    let imported = take_in(&library, &source, &name(), false).unwrap();
     let expected = inodes(&source);
     assert_eq!(imported.entries, expected.len() as u64);
     assert_eq!(inodes(&library.rootfs(&name())), expected);
     assert_eq!(fs::metadata(library.dir().join("test")).unwrap().mode() & 0o7777, 0o750);
-    let error = library.import(dir.path(), &"other".parse().unwrap(), false, &Silent).unwrap_err();
+    let error = take_in(&library, dir.path(), &"other".parse().unwrap(), false).unwrap_err();
     assert!(matches!(error, ImageError::SourceAroundLibrary { .. }), "{error}");
 }
 
@@ -104,17 +124,17 @@ fn archives_of_every_kind_come_in_inode_by_inode() {
             compression.compress(vec![], |sink| sink.write_all(&bytes)).unwrap()
         };
         fs::write(&archive, &packed).unwrap();
-        library.import(&archive, &name(), true, &Silent).unwrap_or_else(|error| panic!("{options:?}: {error:?}"));
+        take_in(&library, &archive, &name(), true).unwrap_or_else(|error| panic!("{options:?}: {error:?}"));
         let found = inodes(&library.rootfs(&name()));
         for (path, inode) in &expected {
             assert_eq!(found.get(path), Some(inode), "{options:?}: {path}");
         }
         assert_eq!(found.len(), expected.len());
-        assert_eq!(Tree::new(library.dir().join("test")).names(""), ["lock", "rootfs"]);
+        assert_eq!(Tree::new(library.dir().join("test")).names(""), ["lock", "origin.json", "rootfs"]);
         // Half of an archive is refused, whatever cuts it off.
         for cut in [packed.len() / 2, packed.len() - packed.len() / 10] {
             fs::write(&archive, &packed[..cut]).unwrap();
-            let error = library.import(&archive, &"half".parse().unwrap(), false, &Silent).unwrap_err();
+            let error = take_in(&library, &archive, &"half".parse().unwrap(), false).unwrap_err();
             assert!(matches!(error, ImageError::Archive { .. }), "{error:?}");
             assert_eq!(names(&library), ["test"]);
         }
@@ -152,7 +172,7 @@ fn import(entries: &[Entry<'_>]) -> (tempfile::TempDir, Library, Result<Imported
     let library = Library::open(dir.path().join("images")).unwrap();
     let file = dir.path().join("archive.tar");
     fs::write(&file, archive(entries)).unwrap();
-    let result = library.import(&file, &name(), false, &Silent);
+    let result = take_in(&library, &file, &name(), false);
     (dir, library, result)
 }
 
@@ -230,14 +250,14 @@ fn a_full_disk_leaves_the_old_tree_or_none() {
         fs::create_dir(&disk).unwrap();
         small_disk(&disk, "4m");
         let library = Library::open(disk.join("images")).unwrap();
-        let error = library.import(&dir.path().join("large"), &name(), false, &Silent).unwrap_err();
+        let error = take_in(&library, &dir.path().join("large"), &name(), false).unwrap_err();
         assert!(error.to_string().contains("free some space"), "{error}");
         assert!(names(&library).is_empty());
-        library.import(&dir.path().join("small"), &name(), false, &Silent).unwrap();
+        take_in(&library, &dir.path().join("small"), &name(), false).unwrap();
         let before = inodes(&library.rootfs(&name()));
-        library.import(&dir.path().join("large"), &name(), true, &Silent).unwrap_err();
+        take_in(&library, &dir.path().join("large"), &name(), true).unwrap_err();
         assert_eq!(inodes(&library.rootfs(&name())), before);
-        assert_eq!(Tree::new(library.dir().join("test")).names(""), ["lock", "rootfs"]);
+        assert_eq!(Tree::new(library.dir().join("test")).names(""), ["lock", "origin.json", "rootfs"]);
     };
     std::thread::spawn(run).join().unwrap();
 }
@@ -251,10 +271,10 @@ fn a_tree_is_replaced_only_on_demand_and_in_one_piece() {
     put(dir.path(), "one/etc/one", "1");
     put(dir.path(), "two/etc/two", "2");
     let library = Library::open(dir.path().join("images")).unwrap();
-    library.import(&dir.path().join("one"), &name(), false, &Silent).unwrap();
-    let error = library.import(&dir.path().join("two"), &name(), false, &Silent).unwrap_err();
+    take_in(&library, &dir.path().join("one"), &name(), false).unwrap();
+    let error = take_in(&library, &dir.path().join("two"), &name(), false).unwrap_err();
     assert!(matches!(error, ImageError::Exists { .. }));
-    library.import(&dir.path().join("two"), &name(), true, &Silent).unwrap();
+    take_in(&library, &dir.path().join("two"), &name(), true).unwrap();
     assert_eq!(Tree::new(library.rootfs(&name())).names("etc"), ["two"]);
 }
 
@@ -267,7 +287,7 @@ fn interrupted_work_is_cleared_away_unless_it_still_goes_on() {
     let busy = ImageLock::take(&dir.path().join("busy"), true, &Silent).unwrap();
     put(dir.path(), "busy/.tmp-alive/rootfs/etc/half", "x");
     Library::open(dir.path()).unwrap();
-    assert_eq!(Tree::new(dir.path()).names("test"), ["lock", "rootfs"]);
+    assert_eq!(Tree::new(dir.path()).names("test"), ["lock", "origin.json", "rootfs"]);
     assert_eq!(Tree::new(dir.path()).names("busy"), [".tmp-alive", "lock"]);
     drop(busy);
     Library::open(dir.path()).unwrap();

@@ -1,24 +1,17 @@
-//! Importing from a tar archive. Nothing is ever written through a link of the archive, so that no entry leaves the tree.
+//! Importing from a tar archive, and from the layers of a container image.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, symlink};
-use std::path::{Component, Path, PathBuf};
-
-use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use tar::EntryType;
+use std::path::{Path, PathBuf};
 
 use super::Imported;
-use super::acl::{self, Accounts};
-use super::meta::{Meta, apply, set_time, set_xattr};
-use super::pax::{Pax, read_sparse_map};
-use super::reader::{Entry, TarError, TarReader};
-use super::sparse::{self, CopyError};
+use super::pipe::unpacked;
+use super::reader::{TarError, TarReader};
+use super::unpacker::{Unpacker, refused};
 use crate::image::error::Doing as _;
 use crate::image::initramfs::ArchiveCompression;
-use crate::image::tree::Tree;
+use crate::image::source::{Descriptor, Fetched};
 use crate::image::{ImageError, Progress};
 
 /// Unpacks the archive at `source` into the empty directory `target`.
@@ -67,204 +60,67 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-struct Unpacker<'a> {
-    target: &'a Path,
-    source: &'a Path,
-    imported: Imported,
-    /// Directories and their times, set once everything is in them.
-    directories: Vec<(PathBuf, (i64, u32))>,
-    /// Lists whose names can be looked up only when `/etc/passwd` is there: file, its name in the archive, attribute, text.
-    acls: Vec<(PathBuf, String, &'static str, String)>,
-}
-
-fn refused<T>(name: &[u8], why: impl Into<String>) -> Result<T, ImageError> {
-    Err(ImageError::Entry { entry: String::from_utf8_lossy(name).into_owned(), why: why.into() })
-}
-
-impl<'a> Unpacker<'a> {
-    const fn new(target: &'a Path, source: &'a Path) -> Self {
-        Self { target, source, imported: Imported { entries: 0, bytes: 0 }, directories: vec![], acls: vec![] }
-    }
-
-    fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), ImageError> {
-        let (kind, pax) = (entry.header.entry_type(), &entry.pax);
-        let name = pax.sparse.as_ref().map_or(&entry.name, |(name, _)| name);
-        let path = self.place(name)?;
-        self.imported.entries += 1;
-        if kind == EntryType::Link {
-            return self.hard_link(entry, name, &path);
-        }
-        let meta = read_meta(&entry.header, pax).map_err(|error| self.broken(error))?;
-        self.make_way(&path, kind)?;
-        self.create(entry, data, name, &path)?;
-        apply(&path, &meta, kind == EntryType::Symlink).doing("set the attributes of", &path)?;
-        let text = String::from_utf8_lossy(name).into_owned();
-        for (attribute, list) in [(acl::ACCESS, &pax.acl_access), (acl::DEFAULT, &pax.acl_default)] {
-            self.acls.extend(list.as_ref().map(|list| (path.clone(), text.clone(), attribute, list.clone())));
-        }
-        if kind == EntryType::Directory {
-            self.directories.push((path, meta.mtime));
-        } else {
-            set_time(&path, meta.mtime).doing("set the time of", &path)?;
-        }
-        Ok(())
-    }
-
-    fn broken(&self, error: io::Error) -> ImageError {
-        ImageError::Archive { path: self.source.to_owned(), source: error }
-    }
-
-    /// Where an entry belongs. Directories above it are made; none of them may be a link.
-    fn place(&mut self, name: &[u8]) -> Result<PathBuf, ImageError> {
-        let mut path = self.target.to_owned();
-        let mut parts = Path::new(OsStr::from_bytes(name)).components().peekable();
-        while let Some(part) = parts.next() {
-            match part {
-                Component::RootDir | Component::CurDir => continue,
-                Component::Normal(part) => path.push(part),
-                Component::ParentDir | Component::Prefix(_) => {
-                    return refused(name, "has \"..\" in its name: it leads out of the tree");
-                }
+/// Applies the layers of a container image, the lowest first, to the empty directory `target` (OCI image-spec, "Image Layer
+/// Filesystem Changeset").
+pub(super) fn apply_layers(fetched: &Fetched, target: &Path, progress: &dyn Progress) -> Result<Imported, ImageError> {
+    progress.stage("Unpacking layers", Some(fetched.layers.iter().map(|layer| layer.size).sum()));
+    let mut unpacker = Unpacker::new(target, &fetched.blobs);
+    let mut done = 0;
+    for layer in &fetched.layers {
+        let path = layer.digest.path(&fetched.blobs);
+        unpacker.begin_layer(&path);
+        let applied = apply(layer, &path, &mut unpacker, &|bytes| progress.set(done + bytes));
+        if let Err(error) = applied {
+            // A damaged layer is the cause, whatever it led to; and it must not be found in the cache again.
+            if matches!(error, ImageError::Layer { .. } | ImageError::Archive { .. }) {
+                fetched.discard(&layer.digest)?;
             }
-            if parts.peek().is_none() {
+            return Err(error);
+        }
+        done += layer.size;
+    }
+    unpacker.finish()
+}
+
+fn apply(
+    layer: &Descriptor,
+    path: &Path,
+    unpacker: &mut Unpacker<'_>,
+    each: &(dyn Fn(u64) + Sync),
+) -> Result<(), ImageError> {
+    let broken = |error| ImageError::Archive { path: path.to_owned(), source: error };
+    unpacked(layer, path, each, |stream| {
+        let mut archive = TarReader::layer(stream);
+        loop {
+            match archive.next() {
+                Ok(Some(entry)) => unpacker.entry(&entry, &mut archive)?,
+                Ok(None) => break,
+                Err(TarError::NotTar) => return Err(broken(io::Error::other("it is no tar archive"))),
+                Err(TarError::Broken(error)) => return Err(broken(error)),
+                Err(TarError::Entry(name, why)) => return refused(&name, why),
+            }
+        }
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
+        Ok(())
+    })
+}
+
+/// The names of the first entries of an archive, to guess what it is; none where it cannot be read.
+pub(super) fn first_names(source: &Path) -> HashSet<PathBuf> {
+    let names = || -> Option<HashSet<PathBuf>> {
+        let mut file = File::open(source).ok()?;
+        let mut magic = vec![];
+        file.by_ref().take(8).read_to_end(&mut magic).ok()?;
+        let whole = io::Cursor::new(magic.clone()).chain(file);
+        let mut archive = TarReader::new(ArchiveCompression::detect(&magic).reader(whole).ok()?);
+        let mut names = HashSet::new();
+        while let Ok(Some(entry)) = archive.next() {
+            names.insert(PathBuf::from(String::from_utf8_lossy(&entry.name).trim_start_matches("./")));
+            if names.len() == 2 {
                 break;
             }
-            match fs::symlink_metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => {}
-                Ok(_) => {
-                    return refused(
-                        name,
-                        "lies below something that is not a directory: a link could lead out of the tree",
-                    );
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    fs::DirBuilder::new().mode(0o755).create(&path).doing("create", &path)?;
-                    apply(&path, &Meta::directory(), false).doing("create", &path)?;
-                }
-                Err(error) => return Err(error).doing("read", &path),
-            }
         }
-        Ok(path)
-    }
-
-    /// A later entry of the same name replaces an earlier one; a directory stays one.
-    fn make_way(&mut self, path: &Path, kind: EntryType) -> Result<(), ImageError> {
-        let Ok(old) = fs::symlink_metadata(path) else { return Ok(()) };
-        // What was known of the earlier one does not count for the later.
-        self.acls.retain(|(of, ..)| of != path && (kind == EntryType::Directory || !of.starts_with(path)));
-        self.directories.retain(|(of, _)| !of.starts_with(path) || kind == EntryType::Directory);
-        match old {
-            old if old.is_dir() && kind == EntryType::Directory => Ok(()),
-            old if old.is_dir() => fs::remove_dir_all(path).doing("replace", path),
-            _ => fs::remove_file(path).doing("replace", path),
-        }
-    }
-
-    fn create(&mut self, entry: &Entry, data: &mut dyn Read, name: &[u8], path: &Path) -> Result<(), ImageError> {
-        let header = &entry.header;
-        if path == self.target && header.entry_type() != EntryType::Directory {
-            return refused(name, "is the root of the tree and not a directory");
-        }
-        let node = |kind| {
-            let major = header.device_major().ok().flatten().unwrap_or(0);
-            let minor = header.device_minor().ok().flatten().unwrap_or(0);
-            mknodat(CWD, path, kind, Mode::from_raw_mode(0o600), makedev(major, minor)).doing("create", path)
-        };
-        match header.entry_type() {
-            EntryType::Directory if path.is_dir() => Ok(()),
-            EntryType::Directory => fs::create_dir(path).doing("create", path),
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(entry, data, name, path),
-            EntryType::Symlink => match &entry.link {
-                Some(target) => symlink(OsStr::from_bytes(target), path).doing("create", path),
-                None => refused(name, "is a link to nothing"),
-            },
-            EntryType::Char => node(FileType::CharacterDevice),
-            EntryType::Block => node(FileType::BlockDevice),
-            EntryType::Fifo => node(FileType::Fifo),
-            other => refused(name, format!("has the unknown type {:?}", char::from(other.as_byte()))),
-        }
-    }
-
-    fn file(&mut self, entry: &Entry, data: &mut dyn Read, name: &[u8], path: &Path) -> Result<(), ImageError> {
-        let sink = File::options().write(true).create_new(true).mode(0o600).open(path).doing("create", path)?;
-        let (map, size) = match (&entry.old_sparse, &entry.pax.sparse) {
-            (Some((map, size)), _) => (map.clone(), *size),
-            (None, Some((_, size))) => match read_sparse_map(data, *size) {
-                Ok(map) => (map, *size),
-                Err(error) => return refused(name, format!("is sparse with {error}")),
-            },
-            (None, None) => {
-                return match sparse::copy(data, &sink, |_| {}) {
-                    Ok(len) => {
-                        self.imported.bytes += len;
-                        Ok(())
-                    }
-                    Err(CopyError::Read(error)) => Err(self.broken(error)),
-                    Err(CopyError::Write(error)) => Err(error).doing("write", path),
-                };
-            }
-        };
-        let mut buffer = vec![0; 1 << 18];
-        for (offset, len) in map {
-            let mut done = 0;
-            while done < len {
-                let piece = usize::try_from(len - done).unwrap_or(usize::MAX).min(buffer.len());
-                data.read_exact(&mut buffer[..piece]).map_err(|error| self.broken(error))?;
-                sparse::write_at(&sink, &buffer[..piece], offset + done).doing("write", path)?;
-                done += piece as u64;
-            }
-        }
-        self.imported.bytes += size;
-        sink.set_len(size).doing("write", path)
-    }
-
-    fn hard_link(&mut self, entry: &Entry, name: &[u8], path: &Path) -> Result<(), ImageError> {
-        let Some(target) = &entry.link else { return refused(name, "is a link to nothing") };
-        let target = self.place(target)?;
-        match fs::symlink_metadata(&target) {
-            Ok(metadata) if !metadata.is_dir() => {}
-            _ => return refused(name, "is a hard link to something that the archive does not hold before it"),
-        }
-        if target == path {
-            return Ok(());
-        }
-        self.make_way(path, EntryType::Link)?;
-        fs::hard_link(&target, path).doing("create", path)
-    }
-
-    fn finish(self) -> Result<Imported, ImageError> {
-        let tree = Tree::new(self.target);
-        let text = |path: &str| tree.text(path).doing("read", self.target.join(path));
-        let accounts = if self.acls.is_empty() {
-            Accounts::default()
-        } else {
-            Accounts { passwd: text("etc/passwd")?, group: text("etc/group")? }
-        };
-        for (path, name, attribute, list) in &self.acls {
-            match acl::encode(list, &accounts) {
-                Ok(value) => set_xattr(path, OsStr::new(attribute), &value).doing("set the attributes of", path)?,
-                Err(why) => return refused(name.as_bytes(), why),
-            }
-        }
-        for (path, mtime) in self.directories.iter().rev() {
-            set_time(path, *mtime).doing("set the time of", path)?;
-        }
-        Ok(self.imported)
-    }
-}
-
-fn read_meta(header: &tar::Header, pax: &Pax) -> io::Result<Meta> {
-    let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other(format!("owner {id} is out of range")));
-    let seconds = i64::try_from(header.mtime()?).unwrap_or(0);
-    let mut meta = Meta {
-        mode: header.mode()? & 0o7777,
-        uid: id(pax.uid.map_or_else(|| header.uid(), Ok)?)?,
-        gid: id(pax.gid.map_or_else(|| header.gid(), Ok)?)?,
-        mtime: pax.mtime.unwrap_or((seconds, 0)),
-        xattrs: vec![],
+        Some(names)
     };
-    for (name, value) in &pax.xattrs {
-        meta.add_xattr(name.clone(), value.clone());
-    }
-    Ok(meta)
+    names().unwrap_or_default()
 }

@@ -1,10 +1,11 @@
 //! Locks, removal and syncing of an image's directory.
 
 use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
+use wulfpack_shared::id::ImageName;
 
 use crate::image::error::Doing as _;
 use crate::image::{ImageError, Progress};
@@ -33,9 +34,25 @@ impl ImageLock {
         let path = dir.join(LOCK);
         let file = open_lock(&path)?;
         if file.try_lock().is_err() {
-            progress.stage("Waiting for another command that works on the image", None);
+            progress.stage(&format!("Waiting for {}", holder(&path)), None);
             file.lock().doing("lock", &path)?;
         }
+        Self::begin(dir, file)
+    }
+
+    /// Takes the lock of the image `name` in `dir`, or says who has it.
+    pub(in crate::image) fn take_now(name: &ImageName, dir: &Path) -> Result<Self, ImageError> {
+        let path = dir.join(LOCK);
+        let file = open_lock(&path)?;
+        if file.try_lock().is_err() {
+            return Err(ImageError::Busy { name: name.clone(), holder: holder(&path) });
+        }
+        Self::begin(dir, file)
+    }
+
+    fn begin(dir: &Path, file: File) -> Result<Self, ImageError> {
+        // For whoever waits; that it could not be written is no reason to fail.
+        drop(file.set_len(0).and_then(|()| file.write_all_at(own_name().as_bytes(), 0)));
         let lock = Self { dir: dir.to_owned(), _file: file };
         lock.clean()?;
         Ok(lock)
@@ -76,6 +93,23 @@ impl ImageLock {
         fs::rename(path, grave.path().join(name)).doing("remove", path)?;
         remove_tree(&grave.keep())
     }
+}
+
+/// What the file of a lock says of who holds it.
+fn holder(path: &Path) -> String {
+    match fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => text.trim().chars().filter(|c| !c.is_control()).take(300).collect(),
+        _ => "another command that works on the image".into(),
+    }
+}
+
+/// This process, for whoever waits for it.
+fn own_name() -> String {
+    let mut words = std::env::args();
+    let program = words.next().and_then(|path| Some(Path::new(&path).file_name()?.to_str()?.to_owned()));
+    // No argument of wulf is a secret.
+    let command: Vec<String> = program.into_iter().chain(words.take(6)).collect();
+    format!("`{}` (process {}, since {})", command.join(" "), std::process::id(), super::super::source::now())
 }
 
 fn open_lock(path: &Path) -> Result<File, ImageError> {

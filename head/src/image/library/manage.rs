@@ -15,7 +15,7 @@ use super::files::create_directory;
 use super::{ImageLock, Version, VersionInfo, sync};
 use crate::image::error::Doing as _;
 use crate::image::tree::Tree;
-use crate::image::{ImageError, Progress, Silent};
+use crate::image::{ImageError, Origin, Progress, Silent};
 
 const ROOTFS: &str = "rootfs";
 const VERSIONS: &str = "versions";
@@ -36,6 +36,10 @@ pub struct ImageInfo {
     pub rootfs: PathBuf,
     /// The version that nodes boot.
     pub active: Option<VersionId>,
+    /// Whether its tree must not change.
+    pub read_only: bool,
+    /// Where its tree came from, where that is known.
+    pub origin: Option<Origin>,
     /// All versions, the newest first.
     pub versions: Vec<VersionSummary>,
 }
@@ -145,7 +149,8 @@ impl Library {
         let active = self.active_id(name);
         let versions = self.versions(name)?;
         let versions = versions.iter().map(|version| summary(version, active)).collect();
-        Ok(ImageInfo { name: name.clone(), rootfs: self.rootfs(name), active, versions })
+        let (read_only, origin) = (self.is_read_only(name), self.origin(name));
+        Ok(ImageInfo { name: name.clone(), rootfs: self.rootfs(name), active, read_only, origin, versions })
     }
 
     /// All versions of an image that can be read, the newest first.

@@ -9,6 +9,8 @@
 //!     kernels/RELEASE/kernel  what a boot loader loads
 //!     kernels/RELEASE/modules the archive of modules and firmware
 //!     info.json               when, by whom, sizes, warnings: for people only
+//! NAME/origin.json            where the tree came from
+//! NAME/readonly               there if the tree must not change
 //! NAME/active                 link to the version that nodes boot
 //! NAME/lock                   held by whoever changes something here
 //! NAME/.tmp-*                 work that is not finished; what nobody works on any more is removed
@@ -18,9 +20,11 @@
 
 mod files;
 mod manage;
+mod origin;
 mod version;
 
 pub(super) use files::{ImageLock, forbid_mounts, sync};
 pub use manage::{ImageInfo, Library, VersionSummary};
+pub(super) use origin::ORIGIN;
 pub(super) use version::{BLOB, HEADER, INFO, KERNEL, KERNELS, MODULES, TABLE};
 pub use version::{Version, VersionInfo};
