@@ -18,6 +18,8 @@ use wulfpack_tests::harness::{TINY_RELEASE, head_binary, noise, require, tiny_ro
 mod registry;
 #[path = "lab_image/session.rs"]
 mod session;
+#[path = "lab_image/versions.rs"]
+mod versions;
 
 const MIB: usize = 1 << 20;
 

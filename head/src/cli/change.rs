@@ -11,7 +11,7 @@ use crate::exit::{Ended, Exit};
 use crate::registry::{Change, Editor};
 
 /// How a change is saved.
-#[derive(clap::Args, Clone, Copy, Debug)]
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub(super) struct ChangeFlags {
     /// Show what would change, and change nothing.
     #[arg(long)]

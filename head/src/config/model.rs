@@ -204,11 +204,13 @@ pub struct ImageConfig {
     pub keep: u32,
     /// Layers of container images that are kept between imports, in GiB; those used longest ago go first.
     pub cache_gib: u32,
+    /// Whether builds compute SELinux labels where an image has a policy.
+    pub selinux: bool,
 }
 
 impl Default for ImageConfig {
     fn default() -> Self {
-        Self { keep: 3, cache_gib: 20 }
+        Self { keep: 3, cache_gib: 20, selinux: true }
     }
 }
 

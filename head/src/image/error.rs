@@ -137,6 +137,22 @@ pub enum ImageError {
         /// Why not.
         why: String,
     },
+    /// Files were not listed when the version was built.
+    #[error("what is in version {id:.12} of image {name} is not known: an older wulf built it")]
+    NoListing {
+        /// The image.
+        name: ImageName,
+        /// The version.
+        id: VersionId,
+    },
+    /// Users or groups of head and image contradict each other.
+    #[error("users of image {name} stay as they are: {why}")]
+    Users {
+        /// Its name.
+        name: ImageName,
+        /// Why.
+        why: String,
+    },
     /// The image must not change.
     #[error("image {name} is read-only; `wulf image set {name} --read-only=false` lets it change")]
     ReadOnly {

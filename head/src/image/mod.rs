@@ -6,10 +6,12 @@
 //! * `kernel`: which kernels the tree has and what they can do.
 //! * `initramfs`: the archives that the agent runs in.
 //! * `loaders`: the tree's own shim and GRUB, for Secure Boot.
+//! * `diff`: what two versions differ in. `syncuser`: users and groups equal to the head's.
 //! * `session`: commands inside the tree.
 //! * `tree`: paths as the image itself sees them.
 
 mod build;
+mod diff;
 mod error;
 #[cfg(test)]
 mod fixture;
@@ -21,13 +23,15 @@ mod loaders;
 mod progress;
 mod session;
 mod source;
+mod syncuser;
 mod tree;
 
-pub use build::{BuildSettings, Built};
+pub use build::{BuildSettings, Built, FileEntry, FileKind, Selinux};
+pub use diff::{FileChange, FileDiff, Moved, VersionDiff};
 pub use error::ImageError;
 pub use import::{ImportOutcome, Imported, Replace};
 pub use initramfs::{ArchiveCompression, InitramfsSettings, ModulesReport, agent_archive, token_archive};
-pub use library::{ImageInfo, Library, Version, VersionInfo, VersionSummary};
+pub use library::{ImageInfo, Library, TreeKernel, Version, VersionInfo, VersionSummary};
 pub use loaders::head_loader;
 pub use progress::{Progress, Silent};
 pub use session::{Bind, BindMode, NodeView, SessionEnd, SessionSettings, inside};
@@ -35,3 +39,4 @@ pub use source::{
     Credentials, Descriptor, Digest, Document, DocumentError, FetchSettings, LayerCache, Origin, Platform, Source,
     SourceError,
 };
+pub use syncuser::{Conflict, IdChange, Plan};

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::Args;
 use wulfpack_shared::id::ImageName;
 
 use super::bar::Bar;
+use super::manage::sync;
 use super::tables::versions_table;
 use crate::cli::in_use::in_use;
 use crate::cli::{Context, note, print};
 use crate::config::{Config, KeyRole, load_key};
 use crate::fleet::VersionUse;
 use crate::image::{BuildSettings, InitramfsSettings, Library};
-use crate::registry::{Registry, Snapshot};
+use crate::registry::{Entry, ImageRef, Registry, Snapshot};
 use wulfpack_shared::id::VersionId;
 
 /// The registry; an empty one where there is no file yet.
@@ -22,18 +24,53 @@ pub(super) fn nodes(config: &Config) -> anyhow::Result<Arc<Snapshot>> {
     if path.exists() { Ok(Registry::load(&path)?.resolve()) } else { Ok(Arc::default()) }
 }
 
+/// How images are built, beside what the configuration says.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct BuildFlags {
+    /// Leave the version active that is active now.
+    #[arg(long)]
+    no_activate: bool,
+    /// Build although nothing has changed since the last time.
+    #[arg(long, short)]
+    force: bool,
+    /// Make users and groups equal to the head's before; see `wulf image syncuser`.
+    #[arg(long)]
+    syncuser: bool,
+    /// Put drivers of InfiniBand adapters into the initramfs, this once; `initramfs: {modules: [infiniband]}` does it always.
+    #[arg(long)]
+    infiniband: bool,
+}
+
+/// Who pins which version, by the registry: profiles and nodes.
+pub(super) fn pinned(config: &Config) -> anyhow::Result<Vec<(String, VersionId)>> {
+    let path = config.paths.nodes_file();
+    if !path.exists() {
+        return Ok(vec![]);
+    }
+    let registry = Registry::load(&path)?;
+    let version = |entry: &Entry| entry.image.as_ref()?.as_str().parse::<ImageRef>().ok()?.version;
+    let profiles = registry.file().nodeprofiles.iter();
+    let mut pins: Vec<(String, VersionId)> =
+        profiles.filter_map(|(name, entry)| Some((format!("profile {name}"), version(entry)?))).collect();
+    let nodes = registry.file().nodes.iter();
+    pins.extend(nodes.filter_map(|(name, entry)| Some((name.clone(), version(entry)?))));
+    Ok(pins)
+}
+
 /// Builds images, and prints their new versions.
 pub(super) fn build(
     context: &Context,
     config: &Config,
     library: &Library,
     names: &[ImageName],
-    no_activate: bool,
-    infiniband: bool,
+    flags: BuildFlags,
 ) -> anyhow::Result<()> {
+    let BuildFlags { no_activate, force, syncuser, infiniband } = flags;
+    if syncuser {
+        names.iter().try_for_each(|name| sync(library, name))?;
+    }
     let cluster = load_key(&config.paths.cluster_key(), KeyRole::Cluster)?;
-    let nodes = nodes(config)?;
-    let pinned = nodes.nodes().filter_map(|node| node.image.as_ref()?.version);
+    let pinned = pinned(config)?.into_iter().map(|(_, version)| version);
     let (keep, running) = kept(config, in_use(context));
     let mut initramfs = InitramfsSettings::from(&config.initramfs);
     initramfs.infiniband |= infiniband;
@@ -42,6 +79,8 @@ pub(super) fn build(
         keep,
         in_use: pinned.chain(running).collect(),
         activate: !no_activate,
+        force,
+        selinux: config.image.selinux,
         builder: builder(),
         ..BuildSettings::default()
     };

@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::Subcommand;
-use wulfpack_shared::id::{ImageName, VersionId};
+use wulfpack_shared::id::ImageName;
 
-use super::build::build;
+use super::build::{BuildFlags, build};
 use super::delete::delete;
 use super::import::ImportArgs;
+use super::manage::{MoveArgs, SetArgs, SyncUserArgs, kernels};
 use super::session::{ExecArgs, SessionArgs, run_inside};
-use super::tables::{facts_table, list_table, show_table};
-use crate::cli::{Context, OutputFormat, note, print, print_table};
+use super::show::{ListArgs, show};
+use super::versions::{DiffArgs, PinArgs, PruneArgs, find_version, rollback, versions};
+use crate::cli::nodes::NODESETS;
+use crate::cli::{Context, note};
 use crate::exit::{Ended, Exit};
-use crate::image::{ImageError, ImageInfo, Library};
+use crate::image::{ImageError, Library};
 
 /// Images: trees of root file systems, and the versions of them that nodes boot.
 #[derive(Debug, Subcommand)]
@@ -25,14 +27,14 @@ pub enum ImageCommand {
     /// Build a version from the tree of an image; the same tree gives the same version.
     Build {
         /// Names of images.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "all")]
         names: Vec<ImageName>,
-        /// Leave the version active that is active now.
-        #[arg(long)]
-        no_activate: bool,
-        /// Put drivers of InfiniBand adapters into the initramfs, this once; `initramfs: {modules: [infiniband]}` does it always.
-        #[arg(long)]
-        infiniband: bool,
+        /// All images.
+        #[arg(long, short)]
+        all: bool,
+        /// How.
+        #[command(flatten)]
+        flags: BuildFlags,
     },
     /// Run a command inside an image, in namespaces of its own; its exit code is passed on.
     Exec(ExecArgs),
@@ -53,12 +55,52 @@ pub enum ImageCommand {
         version: String,
     },
     /// List all images.
-    List,
-    /// Show an image and its versions.
+    #[command(alias = "ls")]
+    List(ListArgs),
+    /// Show an image, where it came from, and its versions.
     Show {
         /// Name of the image.
         name: ImageName,
+        /// Who uses it, and its kernels, too.
+        #[arg(long, short)]
+        all: bool,
     },
+    /// List the kernels in the trees of images.
+    Kernels {
+        /// Names of images; default: all.
+        names: Vec<ImageName>,
+    },
+    /// List the versions of an image, and who holds them.
+    Versions {
+        /// Name of the image.
+        name: ImageName,
+    },
+    /// Compare two versions, or a version with the tree as it is: file by file, and in bytes that have to be moved.
+    Diff(DiffArgs),
+    /// Let nodes boot the version that was built before the active one.
+    Rollback {
+        /// Name of the image.
+        name: ImageName,
+        /// Another version; its first characters are enough.
+        version: Option<String>,
+    },
+    /// Let nodes or profiles boot one version, whatever is active.
+    #[command(after_long_help = NODESETS)]
+    Pin(PinArgs),
+    /// Let nodes or profiles boot the active version again.
+    #[command(after_long_help = NODESETS)]
+    Unpin(PinArgs),
+    /// Remove old versions that nobody holds.
+    Prune(PruneArgs),
+    /// Make another image with the same tree.
+    Copy(MoveArgs),
+    /// Give an image another name, also where nodes and profiles name it.
+    #[command(alias = "mv")]
+    Rename(MoveArgs),
+    /// Make users and groups of an image equal to the head's, by name, with the owners of files.
+    Syncuser(SyncUserArgs),
+    /// Forbid commands to change an image, or let them.
+    Set(SetArgs),
     /// Remove an image with its tree and all versions.
     Delete {
         /// Name of the image.
@@ -89,8 +131,9 @@ impl ImageCommand {
         let library = Library::open(config.paths.images())?;
         match self {
             Self::Import(args) => args.run(context, &config, &library)?,
-            Self::Build { names, no_activate, infiniband } => {
-                build(context, &config, &library, &names, no_activate, infiniband)?;
+            Self::Build { names, all, flags } => {
+                let names = if all { library.list()?.into_iter().map(|image| image.name).collect() } else { names };
+                build(context, &config, &library, &names, flags)?;
             }
             Self::Exec(args) => return args.run(context, &config, &library),
             Self::Shell(args) => return args.run(context, &config, &library, vec![]),
@@ -100,31 +143,21 @@ impl ImageCommand {
                 library.activate(&name, id)?;
                 note(&format!("nodes that boot {name} now get version {id:.12}"));
             }
-            Self::List => {
-                let images = library.list()?;
-                print(context, &images, || list_table(&images))?;
-            }
-            Self::Show { name } => {
-                let image = library.show(&name)?;
-                if context.output == OutputFormat::Table {
-                    print_table(&facts_table(&image))?;
-                }
-                print(context, &image, || show_table(&image))?;
-            }
+            Self::List(args) => args.run(context, &config, &library)?,
+            Self::Show { name, all } => show(context, &config, &library, &name, all)?,
+            Self::Kernels { names } => kernels(context, &library, &names)?,
+            Self::Versions { name } => versions(context, &config, &library, &name)?,
+            Self::Diff(args) => args.run(context, &library)?,
+            Self::Rollback { name, version } => rollback(&library, &name, version.as_deref())?,
+            Self::Pin(args) => return args.pin(context, &library),
+            Self::Unpin(args) => return args.unpin(context, &library),
+            Self::Prune(args) => args.run(context, &config, &library)?,
+            Self::Copy(args) => args.copy(context, &config, &library)?,
+            Self::Rename(args) => args.rename(context, &config, &library)?,
+            Self::Syncuser(args) => args.run(context, &config, &library)?,
+            Self::Set(args) => args.run(&library)?,
             Self::Delete { name, force } => delete(context, &config, &library, &name, force)?,
         }
         Ok(Exit::Ok.into())
-    }
-}
-
-fn find_version(image: &ImageInfo, prefix: &str) -> anyhow::Result<VersionId> {
-    let wanted = prefix.to_ascii_lowercase();
-    let mut found = image.versions.iter().map(|version| version.id).filter(|id| id.to_string().starts_with(&wanted));
-    match (found.next(), found.next()) {
-        (Some(id), None) => Ok(id),
-        (Some(_), Some(_)) => {
-            bail!("image {} has several versions that begin with {prefix}; write more of it", image.name)
-        }
-        _ => bail!("image {} has no version {prefix}; `wulf image show {0}` lists those it has", image.name),
     }
 }

@@ -6,8 +6,9 @@ use indicatif::HumanBytes;
 use wulfpack_shared::id::ImageName;
 
 use super::bar::Bar;
-use super::build::{build, builder};
+use super::build::{BuildFlags, build, builder};
 use super::credentials::{CredentialFlags, setting};
+use super::manage::sync;
 use crate::cli::{Context, note};
 use crate::config::Config;
 use crate::exit::{Ended, Exit};
@@ -33,6 +34,9 @@ pub struct ImportArgs {
     /// Build it at once.
     #[arg(long, short)]
     build: bool,
+    /// Make users and groups equal to the head's; see `wulf image syncuser`.
+    #[arg(long)]
+    syncuser: bool,
     /// The machine that the image is for, such as linux/arm64; default: like this head. Also $WULFPACK_OCI_PLATFORM.
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", alias = "arch")]
     platform: Option<Platform>,
@@ -81,8 +85,11 @@ impl ImportArgs {
                 note(&format!("{name} came from exactly this content before; it stays as it is"))
             }
         }
+        if self.syncuser {
+            sync(library, &name)?;
+        }
         if self.build {
-            return build(context, config, library, &[name], false, false);
+            return build(context, config, library, &[name], BuildFlags::default());
         }
         note(&format!("build it with `wulf image build {name}`"));
         Ok(())

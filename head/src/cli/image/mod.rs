@@ -1,6 +1,7 @@
 //! `wulf image`.
 //!
-//! * `command`: the clap types, and who does what. `import`, `build`, `delete`, `session` (exec, shell): commands.
+//! * `command`: the clap types, and who does what. `import`, `build`, `delete`, `session` (exec, shell), `versions`, `manage` (copy, rename, syncuser and
+//!   the like): commands.
 //! * `credentials`: who we are at a registry. `tables`, `bar`: what people see.
 
 mod bar;
@@ -9,7 +10,11 @@ mod command;
 mod credentials;
 mod delete;
 mod import;
+mod manage;
+mod registry;
 mod session;
+mod show;
 mod tables;
+mod versions;
 
 pub use command::ImageCommand;

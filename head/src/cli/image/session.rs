@@ -7,7 +7,8 @@ use anyhow::{Context as _, anyhow};
 use clap::Args;
 use wulfpack_shared::id::{ImageName, NodeName};
 
-use super::build::{build, nodes};
+use super::build::{BuildFlags, build, nodes};
+use super::manage::sync;
 use crate::cli::change::no_such;
 use crate::cli::{Context, note};
 use crate::config::{Config, KeyRole, load_key};
@@ -42,6 +43,9 @@ pub struct SessionArgs {
     /// Look at the image as this node has it, with its overlays; nothing can be changed.
     #[arg(long, short, value_name = "NODE")]
     node: Option<NodeName>,
+    /// Make users and groups equal to the head's afterwards; see `wulf image syncuser`.
+    #[arg(long)]
+    syncuser: bool,
     /// Build the image afterwards if it was changed.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     build: bool,
@@ -73,7 +77,7 @@ impl SessionArgs {
         library: &Library,
         command: Vec<String>,
     ) -> anyhow::Result<ExitCode> {
-        let Self { name, bind, node, build: then_build, .. } = self;
+        let Self { name, bind, node, syncuser, build: then_build } = self;
         if let Some(node) = &node
             && nodes(config)?.node(node).is_none()
         {
@@ -90,6 +94,9 @@ impl SessionArgs {
             inside: own_command(context)?,
         };
         let end = library.session(&name, &settings)?;
+        if syncuser && !end.view {
+            sync(library, &name)?;
+        }
         for complaint in &end.complaints {
             note(&format!("warning: {complaint}"));
         }
@@ -104,7 +111,7 @@ impl SessionArgs {
                 "{name} was not built, because of what went wrong; `wulf image build {name}` does it all the same"
             ));
         } else {
-            build(context, config, library, &[name], false, false)?;
+            build(context, config, library, &[name], BuildFlags::default())?;
         }
         Ok(code)
     }

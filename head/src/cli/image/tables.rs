@@ -5,28 +5,8 @@ use indicatif::HumanBytes;
 use crate::cli::{Cell, Style, Table};
 use crate::image::{ImageInfo, VersionSummary};
 
-fn bytes(count: u64) -> Cell {
+pub(super) fn bytes(count: u64) -> Cell {
     Cell::new(HumanBytes(count).to_string())
-}
-
-pub(super) fn list_table(images: &[ImageInfo]) -> Table {
-    let mut table = Table::new(["image", "active", "built", "size", "unpacked", "kernel", "versions"]);
-    for image in images {
-        let active = image.versions.iter().find(|version| version.active);
-        table.row([
-            image.name.as_str().into(),
-            match active {
-                Some(version) => Cell::new(format!("{:.12}", version.id)),
-                None => Cell::new("not built").style(Style::Warn),
-            },
-            Cell::or_dash(active.map(|version| version.created)),
-            active.map_or_else(|| Cell::new("-"), |version| bytes(version.blob_len)),
-            active.map_or_else(|| Cell::new("-"), |version| bytes(version.unpacked_len)),
-            Cell::or_dash(active.and_then(|version| version.kernels.first())),
-            Cell::new(image.versions.len().to_string()),
-        ]);
-    }
-    table
 }
 
 pub(super) fn versions_table(versions: &[VersionSummary]) -> Table {
@@ -60,6 +40,9 @@ pub(super) fn facts_table(image: &ImageInfo) -> Table {
         origin.digest.iter().for_each(|digest| row("content", digest.to_string()));
         origin.platform.iter().for_each(|platform| row("platform", platform.to_string()));
         row("imported", format!("{} by {}", origin.imported, origin.imported_by));
+    }
+    if let Some(active) = image.versions.iter().find(|version| version.active) {
+        row("SELinux", active.selinux.describe());
     }
     table
 }

@@ -8,12 +8,11 @@ use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::{Compression, Header, KernelEntry, Part, SignedHeader, TableBuilder, cut};
 use wulfpack_shared::wire;
 
-use super::{BLOB, HEADER, TABLE, write};
+use super::CREATED_BY;
+use super::run::write;
 use crate::image::error::Doing as _;
+use crate::image::library::{BLOB, HEADER, TABLE};
 use crate::image::{ImageError, Progress};
-
-/// The program and version that stand in the manifest; a new one may pack differently.
-const CREATED_BY: &str = concat!("wulf ", env!("CARGO_PKG_VERSION"));
 
 /// What the manifest says beside what is read from the blob.
 pub(super) struct Sealing<'a> {

@@ -1,11 +1,12 @@
 //! Running mksquashfs: the same tree gives the same bytes, and every file is in it or the build fails.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use wulfpack_shared::image::{ACLS_FILE, Compression};
 
+use super::excludes::escaped;
 use crate::image::error::Doing as _;
 use crate::image::{ImageError, Progress};
 
@@ -23,17 +24,17 @@ pub(super) struct Squash<'a> {
 }
 
 impl Squash<'_> {
-    /// Packs the tree at `root`, without the content of its directories `but`, into the file `blob`.
+    /// Packs the tree at `root`, without the content of its directories `but` and without `left_out`, into the file `blob`.
     pub(super) fn pack(
         &self,
         root: &Path,
-        but: &[&str],
-        acls: &Option<Vec<u8>>,
+        (but, left_out): (&[&str], &[PathBuf]),
+        acls: Option<&[u8]>,
         blob: &Path,
         progress: &dyn Progress,
     ) -> Result<(), ImageError> {
         progress.stage("Packing the tree", Some(100));
-        let mut command = self.command(root, but, blob);
+        let mut command = self.command(root, blob);
         let file = self.scratch.join("acls");
         if let Some(acls) = acls {
             std::fs::write(&file, acls).doing("write", &file)?;
@@ -41,9 +42,19 @@ impl Squash<'_> {
             command.env(ACLS_VARIABLE, &file);
             command.args(["-p", &format!("{ACLS_FILE} F 0 600 0 0 cat \"${ACLS_VARIABLE}\"")]);
         }
-        command.arg("-wildcards").arg("-e");
         // A star does not stand for a name that begins with a dot.
-        command.args(but.iter().flat_map(|name| [format!("{name}/*"), format!("{name}/.*")]));
+        let mut patterns =
+            but.iter().flat_map(|name| [format!("{name}/*\n"), format!("{name}/.*\n")]).collect::<String>();
+        for path in left_out {
+            let line = escaped(path);
+            patterns.push_str(std::str::from_utf8(&line).map_err(|_| ImageError::Mksquashfs {
+                why: format!("{path:?} cannot be left out: its name is no text"),
+            })?);
+            patterns.push('\n');
+        }
+        let list = self.scratch.join("excludes");
+        std::fs::write(&list, patterns).doing("write", &list)?;
+        command.arg("-wildcards").arg("-ef").arg(&list);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child =
             child.map_err(|source| ImageError::NoMksquashfs { program: self.program.to_owned(), source })?;
@@ -69,8 +80,7 @@ impl Squash<'_> {
         Err(ImageError::Mksquashfs { why: words })
     }
 
-    fn command(&self, root: &Path, but: &[&str], blob: &Path) -> Command {
-        debug_assert!(!but.is_empty(), "-e takes at least one name");
+    fn command(&self, root: &Path, blob: &Path) -> Command {
         let mut command = Command::new(self.program);
         // It would contradict -mkfs-time, and must not make two builds differ.
         command.env_remove("SOURCE_DATE_EPOCH").env("LC_ALL", "C");

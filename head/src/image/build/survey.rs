@@ -5,14 +5,16 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{SeekFrom, seek};
 use walkdir::WalkDir;
 use wulfpack_shared::image::{ACLS_FILE, ACLS_MAX, FileAcls, encode_acls};
 
-use crate::image::ImageError;
+use super::excludes::Excludes;
+use super::listing::{Listing, Scan};
 use crate::image::error::Doing as _;
+use crate::image::{ImageError, Progress};
 
 /// What a tmpfs takes for a part of a file.
 const PAGE: u64 = 4096;
@@ -26,11 +28,23 @@ pub(super) struct Survey {
     pub(super) unpacked_len: u64,
     /// Content of [`ACLS_FILE`], if any file has an access control list.
     pub(super) acls: Option<Vec<u8>>,
+    /// Every file.
+    pub(super) listing: Listing,
+    /// What is left out, by the image's own wish.
+    pub(super) left_out: Vec<PathBuf>,
 }
 
-/// Walks over the tree at `root` without the content of its directories `but`.
-pub(super) fn survey(root: &Path, but: &[&str]) -> Result<Survey, ImageError> {
+/// Walks over the tree at `root` without the content of its directories `but`, and without what `excludes` names. Of files that have
+/// not changed since `before` the content is known.
+pub(super) fn survey(
+    root: &Path,
+    but: &[&str],
+    excludes: &Excludes,
+    before: Option<Listing>,
+    progress: &dyn Progress,
+) -> Result<Survey, ImageError> {
     let (mut survey, mut acls, mut seen) = (Survey::default(), vec![], HashSet::new());
+    let mut scan = Scan::new(before);
     let mut walk = WalkDir::new(root).sort_by_file_name().into_iter();
     while let Some(entry) = walk.next() {
         let entry = entry.map_err(|error| {
@@ -46,10 +60,20 @@ pub(super) fn survey(root: &Path, but: &[&str]) -> Result<Survey, ImageError> {
         if entry.depth() == 1 && entry.file_type().is_dir() && but.iter().any(|name| Path::new(name) == inside) {
             walk.skip_current_dir();
         }
-        let metadata = fs::symlink_metadata(path).doing("read", path)?;
-        if !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino())) {
+        if excludes.matches(inside) {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            survey.left_out.push(inside.to_owned());
             continue;
         }
+        let metadata = fs::symlink_metadata(path).doing("read", path)?;
+        let again = !metadata.is_dir() && metadata.nlink() > 1 && !seen.insert((metadata.dev(), metadata.ino()));
+        scan.add(path, inside, &metadata, again).doing("read", path)?;
+        if again {
+            continue;
+        }
+        progress.set(survey.unpacked_len);
         // A page for the inode and its entry, and its content.
         survey.unpacked_len += PAGE / 2 + if metadata.is_file() { content_len(path, metadata.len())? } else { 0 };
         if !metadata.is_symlink() {
@@ -64,6 +88,7 @@ pub(super) fn survey(root: &Path, but: &[&str]) -> Result<Survey, ImageError> {
         }
         survey.acls = Some(bytes);
     }
+    survey.listing = scan.finish();
     Ok(survey)
 }
 

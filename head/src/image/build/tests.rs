@@ -1,31 +1,36 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::path::Path;
 
-use wulfpack_shared::image::{ACLS_FILE, Compression, decode_acls};
+use wulfpack_shared::id::ImageName;
+use wulfpack_shared::identity::SecretKey;
+use wulfpack_shared::image::{ACLS_FILE, Compression, Part, decode_acls};
 
 use super::*;
 use crate::config::InitramfsConfig;
 use crate::image::fixture::{LAYOUTS, Layout, files_of, put};
-use crate::image::{ArchiveCompression, Silent};
+use crate::image::tree::Tree;
+use crate::image::{ArchiveCompression, ImageError, Library, Silent, Version};
 
-fn cluster() -> SecretKey {
+pub(super) fn cluster() -> SecretKey {
     SecretKey::from_seed([1; 32])
 }
 
-fn name() -> ImageName {
+pub(super) fn name() -> ImageName {
     "test".parse().unwrap()
 }
 
 /// A library with the image `test` from this layout.
-fn library(dir: &Path, layout: &Layout) -> Library {
+pub(super) fn library(dir: &Path, layout: &Layout) -> Library {
     let library = Library::open(dir.join("images")).unwrap();
     fs::create_dir_all(library.rootfs(&name())).unwrap();
     layout.create(&library.rootfs(&name()));
     library
 }
 
-fn build(library: &Library) -> Result<Built, ImageError> {
+pub(super) fn build(library: &Library) -> Result<Built, ImageError> {
     library.build(&name(), &BuildSettings::default(), &cluster(), &Silent)
 }
 
@@ -149,7 +154,7 @@ fn the_same_tree_gives_the_same_version_and_another_tree_another() {
     put(&library.rootfs(&name()), "etc/motd", "changed");
     assert_ne!(build(&library).unwrap().version.id(), first.version.id());
     assert_eq!(library.versions(&name()).unwrap().len(), 2);
-    assert_eq!(names(&library), ["active", "lock", "rootfs", "versions"]);
+    assert_eq!(names(&library), ["active", "last.json", "lock", "rootfs", "scan.zst", "versions"]);
 }
 
 #[test]

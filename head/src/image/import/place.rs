@@ -99,6 +99,30 @@ impl Library {
         Ok(ImportOutcome::Imported(imported))
     }
 
+    /// Makes the image `new` with the tree of the image `name`; versions are not copied.
+    ///
+    /// # Errors
+    /// Where there is no such image, the other exists, or the copy cannot be written.
+    pub fn copy(&self, name: &ImageName, new: &ImageName, progress: &dyn Progress) -> Result<Imported, ImageError> {
+        let dir = self.existing(name)?;
+        if self.contains(new) {
+            return Err(ImageError::Exists { name: new.clone() });
+        }
+        // It must not change meanwhile.
+        let _lock = ImageLock::take(&dir, false, progress)?;
+        let rootfs = self.tree(name)?.root().to_owned();
+        let origin = self.origin(name).unwrap_or_else(|| Origin {
+            source: format!("image {name}"),
+            digest: None,
+            index: None,
+            platform: None,
+            layers: vec![],
+            imported: now(),
+            imported_by: String::new(),
+        });
+        self.place(&From::Path(&rootfs), new, Replace::No, &origin, progress)
+    }
+
     fn place(
         &self,
         from: &From<'_>,

@@ -15,7 +15,7 @@ use super::files::create_directory;
 use super::{ImageLock, Version, VersionInfo, sync};
 use crate::image::error::Doing as _;
 use crate::image::tree::Tree;
-use crate::image::{ImageError, Origin, Progress, Silent};
+use crate::image::{ImageError, Origin, Progress, Selinux, Silent};
 
 const ROOTFS: &str = "rootfs";
 const VERSIONS: &str = "versions";
@@ -67,6 +67,10 @@ pub struct VersionSummary {
     pub kernels: Vec<String>,
     /// Bytes of kernel and modules archive of the default kernel.
     pub boot_len: u64,
+    /// Whether nodes can enforce SELinux with it.
+    pub selinux: Selinux,
+    /// What the tree that it was built from came from.
+    pub origin: Option<Origin>,
     /// What its build warned of.
     pub warnings: Vec<String>,
 }
@@ -230,15 +234,26 @@ impl Library {
         in_use: &BTreeSet<VersionId>,
     ) -> Result<Vec<VersionId>, ImageError> {
         let lock = ImageLock::take(&self.existing(name)?, false, &Silent)?;
-        let active = self.active_id(name);
-        let mut removed = vec![];
-        for version in self.versions(name)?.into_iter().skip(keep as usize) {
-            if Some(version.id()) != active && !in_use.contains(&version.id()) {
-                lock.discard(version.dir())?;
-                removed.push(version.id());
-            }
+        let removed = self.prunable(name, keep, in_use)?;
+        for id in &removed {
+            lock.discard(&self.versions_dir(name).join(id.to_string()))?;
         }
         Ok(removed)
+    }
+
+    /// What [`Self::prune`] would remove.
+    ///
+    /// # Errors
+    /// Where the versions cannot be listed.
+    pub fn prunable(
+        &self,
+        name: &ImageName,
+        keep: u32,
+        in_use: &BTreeSet<VersionId>,
+    ) -> Result<Vec<VersionId>, ImageError> {
+        let active = self.active_id(name);
+        let old = self.versions(name)?.into_iter().skip(keep as usize).map(|version| version.id());
+        Ok(old.filter(|id| Some(*id) != active && !in_use.contains(id)).collect())
     }
 
     /// Removes an image with its tree and all versions. `users` are the nodes and profiles that boot it: unless it is `force`d,
@@ -285,7 +300,7 @@ fn some_of(users: &[String]) -> String {
 }
 
 fn summary(version: &Version, active: Option<VersionId>) -> VersionSummary {
-    let VersionInfo { created, created_by, warnings, .. } = version.info();
+    let VersionInfo { created, created_by, warnings, selinux, origin, .. } = version.info();
     let header = version.header();
     VersionSummary {
         id: version.id(),
@@ -298,6 +313,8 @@ fn summary(version: &Version, active: Option<VersionId>) -> VersionSummary {
         compression: header.compression,
         kernels: header.kernels.iter().map(|kernel| kernel.version.clone()).collect(),
         boot_len: header.kernel(None).map_or(0, |kernel| kernel.kernel.len + kernel.modules.len),
+        selinux,
+        origin,
         warnings,
     }
 }

@@ -1,17 +1,19 @@
 //! One immutable version of an image as it lies on disk.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use wulfpack_shared::id::{ImageName, VersionId};
+use wulfpack_shared::id::{Hash, ImageName, VersionId};
 use wulfpack_shared::image::{ChunkTable, Header, SignedHeader};
 use wulfpack_shared::limits::HEADER_MAX;
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire;
 
+use crate::image::build::Listing;
 use crate::image::error::Doing as _;
-use crate::image::{ImageError, ModulesReport};
+use crate::image::{ImageError, ModulesReport, Origin, Selinux};
 
 pub(in crate::image) const HEADER: &str = "header";
 pub(in crate::image) const TABLE: &str = "table";
@@ -20,6 +22,7 @@ pub(in crate::image) const KERNELS: &str = "kernels";
 pub(in crate::image) const KERNEL: &str = "kernel";
 pub(in crate::image) const MODULES: &str = "modules";
 pub(in crate::image) const INFO: &str = "info.json";
+pub(in crate::image) const FILES: &str = "files.zst";
 /// A signed header: the header, a key, a signature, and their lengths.
 const SIGNED_MAX: usize = HEADER_MAX + 256;
 
@@ -36,6 +39,15 @@ pub struct VersionInfo {
     pub modules: Vec<ModulesReport>,
     /// What the build warned of.
     pub warnings: Vec<String>,
+    /// Where the tree came from.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+    /// Whether nodes can enforce SELinux with it.
+    #[serde(default)]
+    pub selinux: Selinux,
+    /// By kernel, a hash of all that its modules archive was made from.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Hash>,
 }
 
 /// A version whose manifest was read. Its files are complete: they got their names only then.
@@ -125,6 +137,25 @@ impl Version {
     fn kernel_file(&self, release: &str, file: &str) -> Option<PathBuf> {
         let kernel = self.header.kernel(Some(release))?;
         Some(self.dir.join(KERNELS).join(&kernel.version).join(file))
+    }
+
+    /// Whether its files are there with the lengths that the manifest says.
+    pub(in crate::image) fn is_whole(&self) -> bool {
+        let has = |path: Option<PathBuf>, len: u64| {
+            path.is_some_and(|path| fs::metadata(path).is_ok_and(|file| file.len() == len))
+        };
+        let kernels = self.header.kernels.iter();
+        has(Some(self.blob()), self.header.blob.len)
+            && self.table().is_file()
+            && kernels.into_iter().all(|kernel| {
+                has(self.kernel(&kernel.version), kernel.kernel.len)
+                    && has(self.modules(&kernel.version), kernel.modules.len)
+            })
+    }
+
+    /// Every file of it; `None` where it was built before files were listed.
+    pub(in crate::image) fn files(&self) -> Option<Listing> {
+        Listing::load(&self.dir.join(FILES))
     }
 
     /// When and how it was built; empty where that is not known any more.
