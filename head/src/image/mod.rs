@@ -29,7 +29,7 @@ mod tree;
 pub use build::{BuildSettings, Built, FileEntry, FileKind, Selinux};
 pub use diff::{FileChange, FileDiff, Moved, VersionDiff};
 pub use error::ImageError;
-pub use import::{ImportOutcome, Imported, Replace};
+pub use import::{ImportOutcome, Imported, Replace, layer_entries};
 pub use initramfs::{ArchiveCompression, InitramfsSettings, ModulesReport, agent_archive, token_archive};
 pub use library::{ImageInfo, Library, TreeKernel, Version, VersionInfo, VersionSummary};
 pub use loaders::head_loader;

@@ -123,6 +123,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             let signed = header(&table).and_then(|header| SignedHeader::sign(&header, &cluster()));
             signed.map(|signed| encode(&signed)).into_iter().chain([table]).collect()
         }
+        "container" => container(),
         "nodeset" => [
             "n[1-4,7]",
             "n[001-100/3]!n[010-020]",
@@ -134,6 +135,31 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         .into(),
         _ => vec![],
     }
+}
+
+/// A manifest, an index, and a layer whose only file has an extended header.
+fn container() -> Vec<Vec<u8>> {
+    let digest = format!("sha256:{}", "5".repeat(64));
+    let part = format!(
+        r#"{{"mediaType":"m","digest":"{digest}","size":7,"platform":{{"os":"linux","architecture":"amd64"}}}}"#
+    );
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{part},"layers":[{part},{part}]}}"#);
+    let index = format!(r#"{{"schemaVersion":2,"manifests":[{part}]}}"#);
+    let entry = |name: &[u8], kind: u8, data: &[u8]| {
+        let mut block = [0; 512];
+        block[..name.len()].copy_from_slice(name);
+        block[100..107].copy_from_slice(b"0000644");
+        block[124..135].copy_from_slice(format!("{:011o}", data.len()).as_bytes());
+        block[148..156].copy_from_slice(b"        ");
+        block[156] = kind;
+        block[257..263].copy_from_slice(b"ustar\0");
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+        [&block[..], data, &vec![0; data.len().next_multiple_of(512) - data.len()]].concat()
+    };
+    let header = entry(b"x", b'x', b"28 SCHILY.xattr.user.x=1234\n22 GNU.sparse.major=1\n");
+    let layer = [header, entry(b"etc/.wh.motd", b'0', b"text"), vec![0; 1024]].concat();
+    vec![manifest.into(), index.into(), layer]
 }
 
 /// A registry with groups, for nodesets.

@@ -10,6 +10,7 @@ use wulfpack_agent::dhcp as client;
 use wulfpack_head::boot::{Loader, Programs, Scripts, is_template_name};
 use wulfpack_head::config::DhcpConfig;
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
+use wulfpack_head::image::{Document, Platform, layer_entries};
 use wulfpack_head::nodeset::{NoGroups, Resolver};
 use wulfpack_head::registry::Snapshot;
 use wulfpack_head::{dhcp6, tftp};
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "bootargs", run: bootargs },
     Target { name: "manifest", run: manifest },
     Target { name: "nodeset", run: nodeset },
+    Target { name: "container", run: container },
 ];
 
 fn dhcp_server(bytes: &[u8]) {
@@ -228,6 +230,17 @@ fn manifest(bytes: &[u8]) {
             let total: u64 = table.entries().iter().map(|entry| u64::from(entry.len)).sum();
             assert_eq!(total, header.blob.len);
         }
+    }
+}
+
+/// Manifests and indexes of container images, and their layers.
+fn container(bytes: &[u8]) {
+    if let Ok(Document::Index(index)) = Document::parse(bytes) {
+        let chosen = Document::choose(&index, &Platform::of_head());
+        assert!(chosen.is_err() || !index.is_empty());
+    }
+    if let Ok(entries) = layer_entries(bytes) {
+        assert!(entries <= bytes.len() as u64 / 512);
     }
 }
 

@@ -22,3 +22,4 @@ mod unpack;
 mod unpacker;
 
 pub use place::{ImportOutcome, Imported, Replace};
+pub use unpack::layer_entries;

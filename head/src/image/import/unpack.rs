@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Imported;
+use super::layer::Whiteout;
+use super::pax::read_sparse_map;
 use super::pipe::unpacked;
 use super::reader::{TarError, TarReader};
 use super::unpacker::{Unpacker, refused};
@@ -103,6 +105,30 @@ fn apply(
         io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(broken)?;
         Ok(())
     })
+}
+
+/// How many entries a plain layer has, without unpacking it: what anybody can make the reader do.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn layer_entries(bytes: &[u8]) -> Result<u64, String> {
+    let mut archive = TarReader::layer(bytes);
+    let mut count = 0;
+    loop {
+        match archive.next() {
+            Ok(Some(entry)) => {
+                count += 1;
+                Whiteout::parse(&entry.name)?;
+                if let Some((_, size)) = entry.pax.sparse {
+                    read_sparse_map(&mut archive, size).map_err(|error| error.to_string())?;
+                }
+            }
+            Ok(None) => return Ok(count),
+            Err(TarError::NotTar) => return Err("no archive".into()),
+            Err(TarError::Broken(error)) => return Err(error.to_string()),
+            Err(TarError::Entry(_, why)) => return Err(why),
+        }
+    }
 }
 
 /// The names of the first entries of an archive, to guess what it is; none where it cannot be read.
