@@ -7,7 +7,7 @@ use std::path::Path;
 use wulfpack_shared::id::{Hash, ImageName};
 use wulfpack_shared::image::{KernelEntry, Part};
 
-use super::listing::{FileEntry, Listing};
+use super::listing::{FileEntry, FileKind, Listing};
 use super::run::write;
 use super::{BuildSettings, CREATED_BY};
 use crate::image::error::Doing as _;
@@ -152,7 +152,7 @@ fn inputs(listing: &Listing, release: &str, settings: &BuildSettings) -> Hash {
             || matches!(path, "lib" | "usr" | "lib/modules" | "boot" | "etc")
     };
     // A directory's time says nothing of what is in it.
-    let some = |entry: &FileEntry| own(&entry.path);
+    let some = |entry: &FileEntry| entry.kind != FileKind::Directory && own(&entry.path);
     let files = listing.hash_of(some);
     let mut hasher = blake3::Hasher::new();
     hasher.update(&files.0).update(format!("{CREATED_BY} {:?}", settings.initramfs).as_bytes());
