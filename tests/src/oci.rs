@@ -85,7 +85,7 @@ fn image(mib: u64) -> Result<PathBuf> {
     if layout.join("done").exists() {
         return Ok(layout);
     }
-    let archive = debian_tar(Flavour::Generic)?;
+    let archive = debian_tar(Flavour::Cloud)?;
     let debian = |root: &Path| {
         run(Command::new("tar").args(["--xattrs", "--xattrs-include=*", "-xpf"]).arg(&archive).arg("-C").arg(root))
             .map(drop)
