@@ -8,6 +8,7 @@ pub mod figures;
 pub mod fuzz;
 pub mod harness;
 pub mod oci;
+pub mod pair;
 pub mod rush;
 pub mod sim;
 pub mod storm;

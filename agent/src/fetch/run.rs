@@ -93,7 +93,7 @@ struct Fetching {
     member: Member,
     upkeep: Upkeep,
     events: mpsc::Receiver<MemberEvent>,
-    arriving: Arriving,
+    arriving: Arc<Arriving>,
     header: Header,
     started: Instant,
     join_s: f64,
@@ -152,7 +152,7 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
     };
     member.reporter.tell(ReportKind::Reached(Phase::Join));
     let (signed, parts) = (answer.image, header.clone());
-    let arriving = tokio::task::spawn_blocking(move || Arriving::begin(place, &signed, &parts)).await??;
+    let arriving = Arc::new(tokio::task::spawn_blocking(move || Arriving::begin(place, &signed, &parts)).await??);
     let store = Arc::<FetchStore>::clone(&arriving.store);
     member.swarm.add_image(member.image, store, arriving.held.clone()).await?;
     member.swarm.add_peers(answer.peers).await?;
@@ -194,7 +194,8 @@ impl Fetching {
         let first_s = self.until_complete(resumed).await?;
         let complete_s = secs(self.started.elapsed());
         // Read once as a whole; peers are served meanwhile.
-        tokio::task::block_in_place(|| self.arriving.finish())?;
+        let arriving = Arc::clone(&self.arriving);
+        tokio::task::spawn_blocking(move || arriving.finish()).await??;
         self.member.reporter.tell(ReportKind::Reached(Phase::Fetch));
         let summary = self.member.swarm.summary(&self.member.image);
         Ok(Outcome {

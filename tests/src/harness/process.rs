@@ -161,6 +161,27 @@ impl Process {
         Ok(kib * 1024)
     }
 
+    /// CPU time that it has used, in seconds (proc_pid_stat(5), `utime` and `stime`).
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let path = format!("/proc/{}/stat", self.group);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+        cpu_of(&text).with_context(|| format!("{path} says {text:?}"))
+    }
+
+    /// The same of all processes of its group that live.
+    pub fn group_cpu_seconds(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for entry in std::fs::read_dir("/proc").context("read /proc")?.flatten() {
+            // Others end while we look.
+            let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+            let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+            if fields.clone().nth(2).is_some_and(|group| group.parse() == Ok(self.group.as_raw())) {
+                sum += cpu_of(&text).unwrap_or_default();
+            }
+        }
+        Ok(sum)
+    }
+
     /// Its exit status, once it ended.
     pub fn status(&self) -> Option<ExitStatus> {
         self.console.shared.lock().status
@@ -202,6 +223,15 @@ impl Drop for Process {
             drop(self.kill());
         }
     }
+}
+
+/// Seconds of user and system time in the text of `/proc/PID/stat`, in ticks of 10 ms (proc_pid_stat(5)).
+fn cpu_of(stat: &str) -> Option<f64> {
+    // The name, in brackets, may hold anything.
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((user + system) as f64 / 100.0)
 }
 
 fn follow(mut from: impl Read + Send + 'static, mut log: File, shared: &Arc<Shared>) {

@@ -9,6 +9,8 @@ mod data;
 mod socket;
 mod tuning;
 
+pub use quinn::Connection;
+
 pub use data::{DataEndpoint, DialError, EndpointError};
 pub use socket::{BindError, DataSocket};
-pub use tuning::Tuning;
+pub use tuning::{Knobs, Tuning};

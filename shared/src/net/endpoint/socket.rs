@@ -3,9 +3,11 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
+use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Kernel buffers each way, in bytes; the kernel gives less where `net.core.rmem_max` says so, and drops what does not fit.
+/// Kernel buffers each way, in bytes; the kernel gives less where `net.core.rmem_max` says so (not to
+/// root, for receiving), and drops what does not fit.
 const BUFFER: usize = 8 << 20;
 
 /// Why a socket could not be had.
@@ -52,9 +54,11 @@ impl DataSocket {
     /// It is not a bound socket.
     pub fn adopt(socket: UdpSocket) -> io::Result<Self> {
         let raw = Socket::from(socket);
-        for (what, result) in
-            [("receive", raw.set_recv_buffer_size(BUFFER)), ("send", raw.set_send_buffer_size(BUFFER))]
-        {
+        // With CAP_NET_ADMIN the kernel's limit does not count: the agent of a node has it, a head does not.
+        let received = sockopt::set_socket_recv_buffer_size_force(&raw, BUFFER)
+            .map_err(io::Error::from)
+            .or_else(|_| raw.set_recv_buffer_size(BUFFER));
+        for (what, result) in [("receive", received), ("send", raw.set_send_buffer_size(BUFFER))] {
             if let Err(error) = result {
                 tracing::debug!(%error, "the kernel keeps its own size of the {what} buffer");
             }
@@ -78,6 +82,15 @@ impl DataSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn root_gets_the_whole_receive_buffer() {
+        let socket = DataSocket::bind("127.0.0.1:0".parse().unwrap(), None).unwrap();
+        if rustix::process::geteuid().is_root() {
+            // The kernel doubles it, for what it keeps beside the bytes (socket(7)).
+            assert_eq!(Socket::from(socket.into_std()).recv_buffer_size().unwrap(), 2 * BUFFER);
+        }
+    }
 
     #[test]
     fn a_taken_port_is_named_in_the_error() {

@@ -40,11 +40,46 @@ pub struct Tuning {
     pub link: u64,
     /// Length of a run in bytes.
     pub run: u64,
+    /// What was measured to be best; `scripts/bench pair --set` tries others.
+    pub knobs: Knobs,
+}
+
+/// Parameters that do not follow from link and image, and ways around those that do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Knobs {
+    /// Bytes in flight on one connection, instead of what link and run say.
+    pub window: Option<u32>,
+    /// Bytes sent before the first acknowledgement, instead of what the link says.
+    pub initial_window: Option<u64>,
+    /// Bytes of a datagram, instead of what the MTU says.
+    pub datagram: Option<u16>,
+    /// First guess of the round trip.
+    pub initial_rtt: Duration,
+    /// Datagrams that are acknowledged together.
+    pub ack_every: u32,
+    /// Longest wait of an acknowledgement.
+    pub ack_delay: Duration,
+    /// Whether the kernel is handed several datagrams in one call (generic segmentation offload).
+    pub gso: bool,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self {
+            window: None,
+            initial_window: None,
+            datagram: None,
+            initial_rtt: INITIAL_RTT,
+            ack_every: ACK_EVERY,
+            ack_delay: ACK_DELAY,
+            gso: true,
+        }
+    }
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { mtu: 1500, link: 1_000_000_000, run: RUN_MAX }
+        Self { mtu: 1500, link: 1_000_000_000, run: RUN_MAX, knobs: Knobs::default() }
     }
 }
 
@@ -53,23 +88,25 @@ impl Tuning {
     pub fn new(units: &Units, mtu: Option<u16>, link: Option<u64>) -> Self {
         let default = Self::default();
         let run = (units.blob_len / 1024).clamp(u64::from(CHUNK_MAX), RUN_MAX);
-        Self { mtu: mtu.unwrap_or(default.mtu), link: link.unwrap_or(default.link), run }
+        Self { mtu: mtu.unwrap_or(default.mtu), link: link.unwrap_or(default.link), run, ..default }
     }
 
     /// Bytes of a datagram's payload.
     pub(super) fn datagram(&self) -> u16 {
-        self.mtu.saturating_sub(HEADERS).clamp(DATAGRAM_MIN, DATAGRAM_MAX)
+        self.knobs.datagram.unwrap_or_else(|| self.mtu.saturating_sub(HEADERS).clamp(DATAGRAM_MIN, DATAGRAM_MAX))
     }
 
     /// Bytes in flight on one connection: two runs, or 10 ms of the link, whichever is more; bounded, as each costs memory.
     fn window(&self) -> u32 {
         let of_link = self.link / 8 / 100;
-        u32::try_from((2 * self.run).max(of_link).min(64 << 20)).unwrap_or(64 << 20)
+        let follows = u32::try_from((2 * self.run).max(of_link).min(64 << 20)).unwrap_or(64 << 20);
+        self.knobs.window.unwrap_or(follows)
     }
 
     /// Bytes sent before the first acknowledgement: a quarter of what the link carries in 2 ms (four flows share it).
     fn initial_window(&self) -> u64 {
-        (self.link / 8 / 500 / 4).clamp(10 * u64::from(DATAGRAM_MIN), 4 << 20)
+        let follows = (self.link / 8 / 500 / 4).clamp(10 * u64::from(DATAGRAM_MIN), 4 << 20);
+        self.knobs.initial_window.unwrap_or(follows)
     }
 
     pub(super) fn transport(&self) -> TransportConfig {
@@ -80,7 +117,8 @@ impl Tuning {
         let mut cubic = CubicConfig::default();
         cubic.initial_window(self.initial_window());
         let mut acks = AckFrequencyConfig::default();
-        acks.ack_eliciting_threshold(VarInt::from_u32(ACK_EVERY)).max_ack_delay(Some(ACK_DELAY));
+        let Knobs { ack_every, ack_delay, initial_rtt, gso, .. } = self.knobs;
+        acks.ack_eliciting_threshold(VarInt::from_u32(ack_every)).max_ack_delay(Some(ack_delay));
         let mut transport = TransportConfig::default();
         transport
             .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
@@ -91,7 +129,8 @@ impl Tuning {
             .send_window(u64::from(window))
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
             .keep_alive_interval(Some(KEEP_ALIVE))
-            .initial_rtt(INITIAL_RTT)
+            .initial_rtt(initial_rtt)
+            .enable_segmentation_offload(gso)
             .min_mtu(DATAGRAM_MIN)
             .initial_mtu(datagram)
             .mtu_discovery_config(Some(discovery))

@@ -11,6 +11,7 @@ use super::{Geometry, StoreError};
 use crate::id::Hash;
 use crate::image::ChunkTable;
 use crate::limits::PAGE_LEN;
+use crate::net::buffer::Buffer;
 
 /// A file with its name, for errors.
 #[derive(Debug)]
@@ -30,9 +31,9 @@ impl Named {
     }
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Bytes, StoreError> {
-        let mut buffer = vec![0; len];
+        let mut buffer = Buffer::of(len);
         self.file.read_exact_at(&mut buffer, offset).map_err(|error| self.read_failed(error))?;
-        Ok(Bytes::from(buffer))
+        Ok(buffer.freeze())
     }
 
     fn read_failed(&self, error: io::Error) -> StoreError {

@@ -17,6 +17,7 @@ use super::link::ASK_MAX;
 use super::note::{Note, Trouble};
 use crate::image::{Run, verify};
 use crate::limits::{CHUNK_MAX, RUN_UNITS_MAX};
+use crate::net::buffer::Buffer;
 use crate::net::store::StoreError;
 use crate::swarm::{Choice, End, ReqId};
 use crate::wire::{ChunkAsk, ChunkReply, Want};
@@ -167,8 +168,8 @@ impl Fetch {
         let len = self.image.store.geometry().len(unit).ok_or_else(unknown)?;
         let permit = Arc::clone(&self.budget).acquire_many_owned(len.div_ceil(1024)).await;
         let permit = permit.map_err(|_| Stop::Gone)?;
-        let mut buffer = vec![0; len as usize];
-        let mut rest = buffer.as_mut_slice();
+        let mut buffer = Buffer::of(len as usize);
+        let mut rest = &mut *buffer;
         let mut told = Instant::now();
         while !rest.is_empty() {
             match recv.read(rest).await {
@@ -184,7 +185,7 @@ impl Fetch {
                 drop(self.notes.try_send(Note::Progress { req: self.req }));
             }
         }
-        Ok((Bytes::from(buffer), permit))
+        Ok((buffer.freeze(), permit))
     }
 
     /// Starts to hash and store a unit, off the reactor.

@@ -1,5 +1,7 @@
 //! `scripts/bench`: the figures of the README, each from one run on one host.
 
+mod pair;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use wulfpack_tests::contest::{self, Contest, Row};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
 use wulfpack_tests::oci::{self, OciRow};
+use wulfpack_tests::pair::End;
 use wulfpack_tests::rush;
 
 /// Measures Wulfpack on machines and networks that it makes for itself.
@@ -30,6 +33,11 @@ enum What {
     Swarm(Swarm),
     /// A container image from a registry to a root file system on disk, against skopeo and umoci.
     Oci(Oci),
+    /// One sender and one receiver over loopback, against quinn alone and others.
+    Pair(pair::Pair),
+    /// One end of a pair.
+    #[command(hide = true)]
+    PairEnd(End),
     /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
     Http(Http),
     /// The boot program for many machines at once, against dnsmasq.
@@ -208,6 +216,8 @@ fn main() -> ExitCode {
         What::Boot(options) => boot(&options),
         What::Swarm(options) => swarm(&options),
         What::Oci(options) => oci(&options),
+        What::Pair(options) => pair::pair(&options),
+        What::PairEnd(end) => end.run(),
         What::Http(options) => {
             services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
         }
