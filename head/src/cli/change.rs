@@ -1,59 +1,109 @@
-//! Saving a change of the registry: what it changes is shown, a person is asked, a valid result is written.
+//! Saving a change of the registry: what it changes is shown, a person is asked, a valid result is written and recorded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::difference::grouped;
 use super::nodes::folded;
-use super::{Cell, Context, Style, Table, note, print};
+use super::{Context, note, print};
+use crate::config::Config;
 use crate::exit::{Ended, Exit};
-use crate::registry::{Change, Editor};
+use crate::registry::{Change, Deed, Editor, History, Surroundings, networks_of};
 
 /// How a change is saved.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct ChangeFlags {
     /// Show what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Save although images, overlays, addresses or profiles do not fit.
+    #[arg(long, short = 'f')]
+    force: bool,
 }
 
 impl ChangeFlags {
+    /// The same for what was in force once, and so need not fit now.
+    pub(super) fn forced(&self) -> Self {
+        Self { force: true, ..self.clone() }
+    }
+
     /// Whether nothing is changed.
-    pub(super) const fn is_dry_run(self) -> bool {
+    pub(super) const fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 }
 
-/// The registry's file.
-pub(super) fn nodes_file(context: &Context) -> anyhow::Result<PathBuf> {
-    Ok(context.load_config()?.paths.nodes_file())
+/// The registry, locked, with its history, and with what surrounds it to check changes against.
+pub(super) fn open(context: &Context) -> anyhow::Result<Editor> {
+    let config = context.load_config()?;
+    let editor = Editor::open(&config.paths.nodes_file())?;
+    with_all(editor, &config)
 }
 
-/// Shows, asks, saves. `drastic`: what is lost cannot be had back, so that nobody to ask means no.
-pub(super) fn save(context: &Context, editor: Editor, flags: ChangeFlags, drastic: bool) -> anyhow::Result<ExitCode> {
+/// The same for an editor that is open.
+pub(super) fn with_all(editor: Editor, config: &Config) -> anyhow::Result<Editor> {
+    let interfaces: BTreeSet<String> = config.interfaces.keys().cloned().collect();
+    let networks = networks_of(&interfaces).unwrap_or_else(|error| {
+        note(&format!("warning: addresses are not checked against this host's networks: {error}"));
+        vec![]
+    });
+    let editor = editor.with_history(History::new(config.paths.history()))?;
+    Ok(editor.with_surroundings(Surroundings::of(&config.paths, networks)))
+}
+
+/// What a command does, and how far it may go without asking.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doing {
+    /// `node set`, for the history.
+    pub(super) what: &'static str,
+    /// What is lost cannot be had back easily, so that nobody to ask means no.
+    pub(super) drastic: bool,
+}
+
+impl Doing {
+    /// A change that is saved without a question where nobody is there to answer it.
+    pub(super) const fn plainly(what: &'static str) -> Self {
+        Self { what, drastic: false }
+    }
+
+    /// One that needs `--yes` there.
+    pub(super) const fn drastically(what: &'static str) -> Self {
+        Self { what, drastic: true }
+    }
+}
+
+/// Shows, asks, saves.
+pub(super) fn save(context: &Context, editor: Editor, flags: &ChangeFlags, doing: Doing) -> anyhow::Result<ExitCode> {
     let changes = editor.changes();
     if changes.is_empty() {
         note("Nothing changes.");
         return Ok(Exit::Ok.into());
     }
-    let registry = editor.check()?;
+    let registry = editor.check(flags.force)?;
     let terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     if flags.dry_run || terminal {
-        print(context, &changes, || table(&changes))?;
+        print(context, &changes, || grouped(&changes))?;
     }
-    registry.warnings().iter().for_each(|warning| note(&format!("warning: {warning}")));
+    let standing = registry.errors().0.iter().chain(registry.warnings());
+    standing.take(20).for_each(|warning| note(&format!("warning: {warning}")));
     if flags.dry_run {
         return Ok(Exit::Ok.into());
     }
-    if !context.yes && (drastic || terminal) {
+    if !context.yes && (doing.drastic || terminal) {
         if !terminal {
             return Err(Ended::new(Exit::Usage, "nobody is there to confirm this; say --yes").into());
         }
         confirm("Save? [y/N]")?;
     }
-    editor.save()?;
-    note(&summary(&changes));
+    let subject = summary(&changes);
+    let deed = Deed { what: doing.what.into(), subject: subject.clone(), why: flags.reason.clone() };
+    let (_, record) = editor.save_as(&deed, flags.force)?;
+    let undo = record.map_or_else(String::new, |record| format!(" (`wulf undo {}` takes it back)", record.number));
+    note(&format!("changed {subject}{undo}"));
     Ok(Exit::Ok.into())
 }
 
@@ -69,35 +119,21 @@ pub(super) fn confirm(question: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What was changed, in a line: `changed 512 nodes: n[1-512]`.
-fn summary(changes: &[Change]) -> String {
-    let named = |section: &str| -> Vec<String> {
-        let names: BTreeSet<&str> = changes
-            .iter()
-            .filter_map(|change| change.path.strip_prefix(section)?.strip_prefix(": ")?.split(": ").next())
-            .collect();
-        names.into_iter().map(str::to_owned).collect()
-    };
-    let (nodes, profiles) = (named("nodes"), named("nodeprofiles"));
-    let kinds = [("node", folded(&nodes), nodes.len()), ("profile", profiles.join(", "), profiles.len())];
-    let parts = kinds.into_iter().filter(|(_, _, count)| *count > 0).map(|(kind, names, count)| match count {
-        1 => format!("{kind} {names}"),
-        _ => format!("{count} {kind}s: {names}"),
-    });
-    format!("changed {}", parts.collect::<Vec<_>>().join("; "))
-}
-
-fn table(changes: &[Change]) -> Table {
-    let mut table = Table::pairs();
+/// What was changed, in a line: `512 nodes: n[1-512]`.
+pub(super) fn summary(changes: &[Change]) -> String {
+    let mut named: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for change in changes {
-        let style = match (&change.before, &change.after) {
-            (None, _) => Style::Good,
-            (_, None) => Style::Bad,
-            _ => Style::Warn,
-        };
-        table.row([Cell::new(change.to_string()).style(style)]);
+        let mut steps = change.path.split(": ");
+        if let (Some(section), Some(name)) = (steps.next(), steps.next()) {
+            named.entry(section).or_default().insert(name);
+        }
     }
-    table
+    let parts = [("nodes", "node"), ("nodeprofiles", "profile")].into_iter().filter_map(|(section, kind)| {
+        let names: Vec<&&str> = named.get(section)?.iter().collect();
+        let shown = folded(&names);
+        Some(if names.len() == 1 { format!("{kind} {shown}") } else { format!("{} {kind}s: {shown}", names.len()) })
+    });
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 /// An error for names that the registry does not have.
@@ -115,9 +151,9 @@ mod tests {
     fn the_summary_folds_the_nodes_that_changed() {
         let change = |path: &str| Change { path: path.into(), before: None, after: Some("x".into()) };
         let nodes = ["nodes: n1: image name", "nodes: n1: tags: a", "nodes: n3", "nodes: n2: rack"].map(change);
-        assert_eq!(summary(&nodes), "changed 3 nodes: n[1-3]");
-        assert_eq!(summary(&nodes[..2]), "changed node n1");
+        assert_eq!(summary(&nodes), "3 nodes: n[1-3]");
+        assert_eq!(summary(&nodes[..2]), "node n1");
         let mixed = [change("nodeprofiles: default: init"), change("nodes: n1")];
-        assert_eq!(summary(&mixed), "changed node n1; profile default");
+        assert_eq!(summary(&mixed), "node n1; profile default");
     }
 }

@@ -16,6 +16,8 @@ pub enum OutputFormat {
     Json,
     /// For people and programs.
     Yaml,
+    /// Only what names the things, one a line.
+    Name,
 }
 
 /// Options of every command.

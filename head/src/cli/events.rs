@@ -45,7 +45,7 @@ async fn last(client: &AdminClient, count: u16) -> anyhow::Result<Vec<Event>> {
 async fn once(context: &Context, client: &AdminClient, count: u16) -> anyhow::Result<()> {
     let events = last(client, count).await?;
     match context.output {
-        OutputFormat::Table => write_out(&lines(&events, colours())),
+        OutputFormat::Table | OutputFormat::Name => write_out(&lines(&events, colours())),
         _ => print(context, &events, Table::pairs),
     }
 }
@@ -70,7 +70,7 @@ fn after(events: &[Event]) -> Option<u64> {
 /// A part of an output without end: whole lines that programs can read as they come.
 fn stream(output: OutputFormat, events: &[Event]) -> anyhow::Result<String> {
     match output {
-        OutputFormat::Table => Ok(lines(events, colours())),
+        OutputFormat::Table | OutputFormat::Name => Ok(lines(events, colours())),
         OutputFormat::Json => {
             let line = |event: &Event| Ok(serde_json::to_string(event)? + "\n");
             events.iter().map(line).collect()

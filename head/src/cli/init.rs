@@ -163,6 +163,7 @@ fn directories(paths: &Paths, steps: &mut Vec<Step>) -> anyhow::Result<()> {
         (paths.images(), 0o750, "images"),
         (paths.keys(), 0o700, "secret keys"),
         (paths.overlays.clone(), 0o750, "overlays of this site"),
+        (paths.history(), 0o2770, "states of the registry"),
         (paths.run.clone(), 0o750, "sockets"),
     ] {
         let created = create_dir(&path, mode).with_context(|| format!("cannot create {}", path.display()))?;

@@ -2,7 +2,9 @@
 //!
 //! * `root`: the whole command line; parses, sets up logging, dispatches, turns errors into exit codes.
 //! * `context`: options of every command.
-//! * `entry`: flags that set fields of a node or a profile. `change`: shows, asks, saves.
+//! * `fields`: flags that set fields of a node or a profile. `change`: shows, asks, saves. `difference`: what is shown.
+//! * `section`: nodes or profiles as YAML: edit, export, import. `node_list`: what is listed and shown of nodes.
+//! * `history`: states that the registry was in, and the way back to them.
 //! * `nodes`: the nodes that a command is about; asks before many are changed.
 //! * `in_use`: which image versions running nodes use.
 //! * `service`: what `init` prepares for the service, its user and its unit.
@@ -19,14 +21,17 @@ mod change;
 mod config;
 mod context;
 mod dhcp;
-mod entry;
+mod difference;
 mod events;
+mod fields;
+mod history;
 mod image;
 mod in_use;
 mod init;
 mod key;
 mod log;
 mod node;
+mod node_list;
 mod nodes;
 mod orders;
 mod overlay;
@@ -35,6 +40,7 @@ mod render;
 mod report;
 mod root;
 mod running;
+mod section;
 mod serve;
 mod service;
 mod status;
@@ -45,6 +51,7 @@ pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use dhcp::DhcpCommand;
 pub use events::EventsCommand;
+pub use history::{DiffCommand, HistoryCommand, UndoCommand};
 pub use image::ImageCommand;
 pub use init::InitCommand;
 pub use key::KeyCommand;

@@ -2,18 +2,18 @@
 
 use std::collections::HashSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::change::{ChangeFlags, nodes_file, save};
-use super::entry::EntryFlags;
-use super::nodes::{Guard, NODESETS, chosen, groups_of, in_order, no_such_nodes, texts};
-use super::{ApproveArgs, Cell, Context, LogArgs, StatusArgs, Table, print, write_out};
+use super::change::{ChangeFlags, Doing, open, save};
+use super::fields::{SetFlags, UnsetFlags};
+use super::node_list::{ListArgs, ShowArgs};
+use super::nodes::{Guard, NODESETS, groups_of, in_order, no_such_nodes, texts};
+use super::section::{ImportArgs, Section, edit, export, import};
+use super::{ApproveArgs, Context, LogArgs, StatusArgs};
 use crate::exit::{Ended, Exit};
-use crate::nodeset::{Groups as _, NodeSet, RegistryGroups};
-use crate::registry::{Defaults, Editor, Entry, Node, Registry, flatten};
+use crate::registry::{Editor, Entry, Registry};
 
 /// Manage nodes.
 #[derive(Debug, Subcommand)]
@@ -24,25 +24,25 @@ pub enum NodeCommand {
     /// Change fields of nodes.
     #[command(after_long_help = NODESETS)]
     Set(SetArgs),
-    /// List nodes.
+    /// Clear fields of nodes: what profiles say of them counts again.
     #[command(after_long_help = NODESETS)]
-    List {
-        /// Nodes; all if none are named.
-        #[arg(value_name = "NODESET")]
-        names: Vec<String>,
-        /// Print their names only, folded: n[1-4,7].
-        #[arg(long)]
-        fold: bool,
-    },
+    Unset(UnsetArgs),
+    /// Open nodes in $EDITOR as YAML.
+    #[command(after_long_help = NODESETS)]
+    Edit(EditArgs),
+    /// Print nodes as YAML, as they stand in the registry.
+    #[command(after_long_help = NODESETS)]
+    Export(ExportArgs),
+    /// Take nodes from YAML; those that are there are replaced.
+    Import(ImportArgs),
+    /// List nodes.
+    #[command(visible_alias = "ls", after_long_help = NODESETS)]
+    List(ListArgs),
     /// Show all that the registry says of nodes, profiles merged in.
     #[command(after_long_help = NODESETS)]
-    Show {
-        /// Nodes.
-        #[arg(required = true, value_name = "NODESET")]
-        names: Vec<String>,
-    },
+    Show(ShowArgs),
     /// Remove nodes from the registry.
-    #[command(after_long_help = NODESETS)]
+    #[command(visible_alias = "rm", after_long_help = NODESETS)]
     Delete(DeleteArgs),
     /// Where the boots of nodes stand.
     #[command(after_long_help = NODESETS)]
@@ -64,7 +64,7 @@ pub struct AddArgs {
     #[command(flatten)]
     guard: Guard,
     #[command(flatten)]
-    fields: EntryFlags,
+    fields: SetFlags,
     #[command(flatten)]
     change: ChangeFlags,
 }
@@ -81,9 +81,47 @@ pub struct SetArgs {
     #[command(flatten)]
     guard: Guard,
     #[command(flatten)]
-    fields: EntryFlags,
+    fields: SetFlags,
     #[command(flatten)]
     change: ChangeFlags,
+}
+
+/// Arguments of `wulf node unset`.
+#[derive(Args, Debug)]
+pub struct UnsetArgs {
+    /// Nodes.
+    #[arg(required = true, value_name = "NODESET")]
+    names: Vec<String>,
+    #[command(flatten)]
+    guard: Guard,
+    #[command(flatten)]
+    fields: UnsetFlags,
+    #[command(flatten)]
+    change: ChangeFlags,
+}
+
+/// Arguments of `wulf node edit`.
+#[derive(Args, Debug)]
+pub struct EditArgs {
+    /// Nodes; all if none are named.
+    #[arg(value_name = "NODESET")]
+    names: Vec<String>,
+    /// Leave out the explanation at the top.
+    #[arg(long)]
+    noheader: bool,
+    #[command(flatten)]
+    change: ChangeFlags,
+}
+
+/// Arguments of `wulf node export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Nodes; all if none are named.
+    #[arg(value_name = "NODESET")]
+    names: Vec<String>,
+    /// With passwords.
+    #[arg(long)]
+    secrets: bool,
 }
 
 /// Arguments of `wulf node delete`.
@@ -102,11 +140,21 @@ impl NodeCommand {
     /// Runs it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Add(args) => add(context, &args),
-            Self::Set(args) => set(context, &args),
-            Self::List { names, fold: true } => fold(&select(context, &names)?),
-            Self::List { names, fold: false } => list(context, &select(context, &names)?),
-            Self::Show { names } => show(context, &select(context, &names)?),
+            Self::Add(args) => add(context, args),
+            Self::Set(args) => set(context, args),
+            Self::Unset(args) => unset(context, &args),
+            Self::Edit(args) => {
+                let names = standing(context, &args.names)?;
+                edit(context, Section::Nodes, &names, !args.noheader, &args.change)
+            }
+            Self::Export(args) => {
+                let names = standing(context, &args.names)?;
+                let registry = Registry::load(&context.load_config()?.paths.nodes_file())?;
+                export(Section::Nodes, registry.file(), &names, args.secrets)
+            }
+            Self::Import(args) => import(context, Section::Nodes, &args),
+            Self::List(args) => args.run(context),
+            Self::Show(args) => args.run(context),
             Self::Delete(args) => delete(context, &args),
             Self::Status(args) => args.run(context),
             Self::Log(args) => args.run(context),
@@ -115,25 +163,20 @@ impl NodeCommand {
     }
 }
 
-/// The named nodes, or all; by pattern, then as people count.
-fn select(context: &Context, names: &[String]) -> anyhow::Result<Vec<Arc<Node>>> {
-    let config = context.load_config()?;
-    let registry = Registry::load_with(&config.paths.nodes_file(), Defaults::from(&config))?;
-    let (snapshot, groups) = (registry.resolve(), RegistryGroups::new(&registry));
-    let wanted = if names.is_empty() { groups.all()? } else { chosen(names, &groups)? };
-    let (mut found, mut missing) = (vec![], vec![]);
-    for name in wanted.iter() {
-        match name.parse().ok().and_then(|name| snapshot.node(&name)) {
-            Some(node) => found.push(Arc::clone(node)),
-            None => missing.push(name),
-        }
+/// The named nodes of the registry, or all.
+fn standing(context: &Context, names: &[String]) -> anyhow::Result<Vec<String>> {
+    let registry = Registry::load(&context.load_config()?.paths.nodes_file())?;
+    if names.is_empty() {
+        return Ok(registry.file().nodes.keys().cloned().collect());
     }
-    if missing.is_empty() { Ok(found) } else { Err(no_such_nodes("node", &missing)) }
+    let names = in_order(&texts(names)?, &groups_of(registry.file()))?;
+    let missing: Vec<&String> = names.iter().filter(|name| !registry.file().nodes.contains_key(*name)).collect();
+    if missing.is_empty() { Ok(names) } else { Err(no_such_nodes("node", &missing)) }
 }
 
-fn add(context: &Context, args: &AddArgs) -> anyhow::Result<ExitCode> {
-    let texts = texts(&args.names)?;
-    let mut editor = Editor::open(&nodes_file(context)?)?;
+fn add(context: &Context, mut args: AddArgs) -> anyhow::Result<ExitCode> {
+    let texts = inputs(&args.names, &mut args.fields)?;
+    let mut editor = open(context)?;
     let names = in_order(&texts, &groups_of(&editor.file))?;
     if !args.change.is_dry_run() {
         args.guard.check(context, &names)?;
@@ -149,12 +192,24 @@ fn add(context: &Context, args: &AddArgs) -> anyhow::Result<ExitCode> {
         args.fields.apply(&mut entry, index, names.len()).with_context(|| format!("node {name}"))?;
         editor.file.nodes.insert(name.clone(), entry);
     }
-    save(context, editor, args.change, false)
+    save(context, editor, &args.change, Doing::plainly("node add"))
 }
 
-fn set(context: &Context, args: &SetArgs) -> anyhow::Result<ExitCode> {
-    let texts = texts(&args.names)?;
-    let mut editor = Editor::open(&nodes_file(context)?)?;
+/// Nodesets, and secrets: both before the registry is locked, because whoever gives them may want it.
+fn inputs(names: &[String], fields: &mut SetFlags) -> anyhow::Result<Vec<String>> {
+    if fields.reads_stdin() && names.iter().any(|name| name == "-") {
+        return Err(Ended::new(Exit::Usage, "standard input cannot give both nodes and a password").into());
+    }
+    fields.fetch_secrets()?;
+    texts(names)
+}
+
+fn set(context: &Context, mut args: SetArgs) -> anyhow::Result<ExitCode> {
+    if args.fields.is_empty() {
+        return Err(Ended::new(Exit::Usage, "say with a flag what to set; `wulf node set --help` lists them").into());
+    }
+    let texts = inputs(&args.names, &mut args.fields)?;
+    let mut editor = open(context)?;
     let names = if args.all {
         editor.file.nodes.keys().cloned().collect()
     } else {
@@ -169,12 +224,33 @@ fn set(context: &Context, args: &SetArgs) -> anyhow::Result<ExitCode> {
             args.fields.apply(entry, index, names.len()).with_context(|| format!("node {name}"))?;
         }
     }
-    save(context, editor, args.change, false)
+    save(context, editor, &args.change, Doing::plainly("node set"))
+}
+
+fn unset(context: &Context, args: &UnsetArgs) -> anyhow::Result<ExitCode> {
+    if args.fields.is_empty() {
+        return Err(
+            Ended::new(Exit::Usage, "say with a flag what to clear; `wulf node unset --help` lists them").into()
+        );
+    }
+    let texts = texts(&args.names)?;
+    let mut editor = open(context)?;
+    let names = in_order(&texts, &groups_of(&editor.file))?;
+    known(&editor, &names)?;
+    if !args.change.is_dry_run() {
+        args.guard.check(context, &names)?;
+    }
+    for name in &names {
+        if let Some(entry) = editor.file.nodes.get_mut(name) {
+            args.fields.apply(entry).with_context(|| format!("node {name}"))?;
+        }
+    }
+    save(context, editor, &args.change, Doing::plainly("node unset"))
 }
 
 fn delete(context: &Context, args: &DeleteArgs) -> anyhow::Result<ExitCode> {
     let texts = texts(&args.names)?;
-    let mut editor = Editor::open(&nodes_file(context)?)?;
+    let mut editor = open(context)?;
     let names = in_order(&texts, &groups_of(&editor.file))?;
     known(&editor, &names)?;
     if !args.change.is_dry_run() {
@@ -182,7 +258,7 @@ fn delete(context: &Context, args: &DeleteArgs) -> anyhow::Result<ExitCode> {
     }
     let gone: HashSet<&str> = names.iter().map(String::as_str).collect();
     editor.file.nodes.retain(|name, _| !gone.contains(name.as_str()));
-    save(context, editor, args.change, true)
+    save(context, editor, &args.change, Doing::drastically("node delete"))
 }
 
 /// An error where the registry does not have all of them.
@@ -191,43 +267,5 @@ fn known(editor: &Editor, names: &[String]) -> anyhow::Result<()> {
     if missing.is_empty() { Ok(()) } else { Err(no_such_nodes("node", &missing)) }
 }
 
-fn fold(nodes: &[Arc<Node>]) -> anyhow::Result<ExitCode> {
-    let names: NodeSet = nodes.iter().map(|node| node.name.as_str()).collect();
-    write_out(&format!("{names}\n"))?;
-    Ok(Exit::Ok.into())
-}
-
-fn list(context: &Context, nodes: &[Arc<Node>]) -> anyhow::Result<ExitCode> {
-    print(context, &nodes, || {
-        let mut table = Table::new(["node", "profiles", "image", "mac", "address", "rack"]);
-        for node in nodes {
-            let primary = node.primary();
-            table.row([
-                node.name.as_str().into(),
-                node.profiles.join(",").into(),
-                Cell::or_dash(node.image.as_ref()),
-                Cell::or_dash(primary.and_then(|interface| interface.mac)),
-                Cell::or_dash(primary.and_then(|interface| interface.ip.or(interface.ip6))),
-                Cell::or_dash(node.rack.as_ref()),
-            ]);
-        }
-        table
-    })?;
-    Ok(Exit::Ok.into())
-}
-
-fn show(context: &Context, nodes: &[Arc<Node>]) -> anyhow::Result<ExitCode> {
-    print(context, &nodes, || {
-        let mut table = Table::new(["node", "field", "value"]);
-        for node in nodes {
-            for (field, value) in flatten(node.as_ref()) {
-                table.row([node.name.as_str().into(), field.into(), value.into()]);
-            }
-        }
-        table
-    })?;
-    Ok(Exit::Ok.into())
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

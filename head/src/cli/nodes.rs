@@ -23,9 +23,10 @@ Nodes are written as in ClusterShell; quote them:
                 in a or b; in a and not in b; in both; in one of both;
                 from left to right, none is stronger
   n* n?         nodes of the registry whose names match
-  @* @gpu       all nodes; nodes with the profile gpu
+  @* @gpu       all nodes; nodes in the group gpu, else with that profile
   @image:NAME @rack:r[1-2] @tag:KEY=VALUE @profile:NAME @cluster:NAME
-  @overlay:NAME @kernel:VERSION @root:MODE @net:NAME
+  @group:NAME @overlay:NAME @kernel:VERSION @root:MODE @net:NAME
+  @ipxe:NAME @discoverable:true
                 nodes by attribute; * and ? match here too
   -             nodesets on standard input, between blanks or lines";
 
@@ -119,9 +120,7 @@ pub(super) fn groups(context: &Context) -> LazyGroups<impl Fn() -> anyhow::Resul
 
 /// Groups of a registry that is being changed.
 pub(super) fn groups_of(file: &NodesFile) -> LazyGroups<impl Fn() -> anyhow::Result<Registry>> {
-    LazyGroups::new(|| {
-        Registry::new(file.clone(), Defaults::default()).map_err(|problems| anyhow::anyhow!("{problems}"))
-    })
+    LazyGroups::new(|| Ok(Registry::new(file.clone(), Defaults::default())))
 }
 
 /// The nodes that these nodesets name: at least one.

@@ -96,6 +96,13 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// The first cell of each row, a line each; what several rows have in common once.
+    fn names(&self) -> String {
+        let mut names: Vec<&str> = self.rows.iter().filter_map(|row| Some(row.first()?.text.as_str())).collect();
+        names.dedup();
+        names.into_iter().flat_map(|name| [name, "\n"]).collect()
+    }
+
     /// The table as text, with escape sequences for colours if `colour`.
     pub fn render(&self, colour: bool) -> String {
         let lines = || (!self.head.is_empty()).then_some(&self.head).into_iter().chain(&self.rows);
@@ -129,6 +136,7 @@ pub fn print<T: Serialize + ?Sized>(context: &Context, value: &T, table: impl Fn
         OutputFormat::Table => print_table(&table()),
         OutputFormat::Json => write_out(&format!("{}\n", serde_json::to_string_pretty(value)?)),
         OutputFormat::Yaml => write_out(&serde_saphyr::to_string(&value)?),
+        OutputFormat::Name => write_out(&table().names()),
     }
 }
 

@@ -10,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::render::colours_on;
 use super::{
-    BootCommand, ConfigCommand, Context, DhcpCommand, EventsCommand, ImageCommand, InitCommand, KeyCommand,
-    NodeCommand, OverlayCommand, ProfileCommand, TicketCommand, note, serve, write_out,
+    BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, EventsCommand, HistoryCommand, ImageCommand,
+    InitCommand, KeyCommand, NodeCommand, OverlayCommand, ProfileCommand, TicketCommand, UndoCommand, note, serve,
+    write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -50,6 +51,9 @@ enum Command {
     /// Manage profiles: what nodes share.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    History(HistoryCommand),
+    Diff(DiffCommand),
+    Undo(UndoCommand),
     /// Show and check the head's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -85,6 +89,9 @@ impl Wulf {
             Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),
             Command::Profile(command) => command.run(context),
+            Command::History(command) => command.run(context),
+            Command::Diff(command) => command.run(context),
+            Command::Undo(command) => command.run(context),
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Overlay(command) => command.run(context),

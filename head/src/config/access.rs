@@ -28,6 +28,11 @@ pub fn let_group_read(paths: &Paths, group: u32) -> Result<Vec<PathBuf>, (PathBu
         }
     }
     give(&paths.nodes_file(), group, 0o040, &mut changed)?;
+    // Where a running head records what was changed by hand.
+    give(&paths.history(), group, 0o070 | SET_GROUP_ID, &mut changed)?;
+    for entry in fs::read_dir(paths.history()).into_iter().flatten().flatten() {
+        give(&entry.path(), group, 0o040, &mut changed)?;
+    }
     Ok(changed)
 }
 

@@ -81,6 +81,11 @@ impl Paths {
         self.state.join("layers")
     }
 
+    /// Every state that the registry was in.
+    pub fn history(&self) -> PathBuf {
+        self.state.join("history")
+    }
+
     /// Secret keys; mode 0700.
     pub fn keys(&self) -> PathBuf {
         self.state.join("keys")

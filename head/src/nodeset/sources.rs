@@ -11,8 +11,10 @@ use crate::config::yaml;
 use crate::registry::{Node, Registry, Snapshot};
 use wulfpack_shared::wire::RootMode;
 
-/// Where groups come from, and what their names are. `@NAME` without a source is `@profile:NAME`.
-pub const SOURCES: [(&str, &str); 9] = [
+/// Where groups come from, and what their names are. `@NAME` without a source is `@group:NAME` where there is one, else
+/// `@profile:NAME`.
+pub const SOURCES: [(&str, &str); 12] = [
+    ("group", "a group, NAME in `groups` of the node or of a profile"),
     ("profile", "a profile, its own or one that it has through another"),
     ("image", "an image, NAME or NAME@ID"),
     ("rack", "a rack"),
@@ -22,6 +24,8 @@ pub const SOURCES: [(&str, &str); 9] = [
     ("kernel", "a kernel version"),
     ("root", "a root mode"),
     ("net", "a network"),
+    ("ipxe", "a boot script template"),
+    ("discoverable", "true or false: whether an unknown machine may become it"),
 ];
 
 /// The groups of a source that a node is in.
@@ -36,6 +40,9 @@ fn values(source: &str, node: &Node) -> Vec<String> {
         "overlay" => node.system_overlays.iter().chain(&node.runtime_overlays).map(ToString::to_string).collect(),
         "kernel" => text(&node.kernel_version),
         "root" => vec![if node.root == RootMode::Tmpfs { "tmpfs" } else { "overlay" }.into()],
+        "group" => node.groups.clone(),
+        "ipxe" => vec![node.ipxe.clone().unwrap_or_else(|| "default".into())],
+        "discoverable" => vec![node.discoverable.to_string()],
         "net" => node.interfaces.iter().map(|interface| interface.net.clone()).collect(),
         _ => vec![],
     }
@@ -91,7 +98,14 @@ impl Groups for RegistryGroups {
         if source.is_none() && group == "all" && !self.profiles.contains(group) {
             return self.all();
         }
-        let source = source.unwrap_or("profile");
+        let is_group = |known: &BTreeMap<String, NodeSet>| match glob::is_pattern(group) {
+            true => known.keys().any(|name| glob::matches(group, name)),
+            false => known.contains_key(group),
+        };
+        let source = match source {
+            None if is_group(self.known("group")?) => "group",
+            source => source.unwrap_or("profile"),
+        };
         let known = self.known(source)?;
         if let Some(nodes) = known.get(group) {
             return Ok(nodes.clone());

@@ -27,6 +27,7 @@ mod template;
 pub use facts::{Facts, read_authorized_keys};
 pub use hostkey::HostKey;
 pub use render::{RenderError, Renderer};
+pub use shipped::shipped_names;
 
 #[cfg(test)]
 mod tests;

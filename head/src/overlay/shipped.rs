@@ -25,6 +25,11 @@ macro_rules! asset {
     };
 }
 
+/// Names of the built-in overlays.
+pub fn shipped_names() -> impl Iterator<Item = &'static str> {
+    OVERLAYS.iter().map(|overlay| overlay.name)
+}
+
 /// All of them, by name.
 pub(super) const OVERLAYS: &[Shipped] = &[
     Shipped {

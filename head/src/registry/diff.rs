@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::file::NodesFile;
+use super::file::{Entry, NodesFile};
 
 /// One value that appears, disappears or becomes another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,20 +32,30 @@ impl fmt::Display for Change {
 
 /// All changes from `before` to `after`, by path. Passwords are not shown.
 pub fn diff(before: &NodesFile, after: &NodesFile) -> Vec<Change> {
-    let (before, after) = (flatten(before), flatten(after));
-    let mut changes: Vec<_> = before
-        .iter()
-        .filter(|(path, value)| after.get(*path) != Some(value))
-        .map(|(path, value)| change(path, Some(value), after.get(path)))
-        .collect();
-    changes.extend(
-        after
-            .iter()
-            .filter(|(path, _)| !before.contains_key(*path))
-            .map(|(path, value)| change(path, None, Some(value))),
-    );
+    let mut changes = vec![];
+    for (section, before, after) in
+        [("nodeprofiles", &before.nodeprofiles, &after.nodeprofiles), ("nodes", &before.nodes, &after.nodes)]
+    {
+        // Most of ten thousand entries are the same: these are not taken apart.
+        let gone =
+            before.iter().filter(|(name, _)| !after.contains_key(*name)).map(|(name, old)| (name, Some(old), None));
+        let others = after.iter().map(|(name, new)| (name, before.get(name), Some(new)));
+        for (name, old, new) in gone.chain(others).filter(|(_, old, new)| old != new) {
+            entry_changes(&format!("{section}: {name}"), old, new, &mut changes);
+        }
+    }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes
+}
+
+fn entry_changes(place: &str, old: Option<&Entry>, new: Option<&Entry>, changes: &mut Vec<Change>) {
+    let values = |entry: Option<&Entry>| entry.map(flatten).unwrap_or_default();
+    let (before, after) = (values(old), values(new));
+    let path = |path: &str| if path.is_empty() { place.to_owned() } else { format!("{place}: {path}") };
+    let changed = before.iter().filter(|(path, value)| after.get(*path) != Some(value));
+    changes.extend(changed.map(|(field, value)| change(&path(field), Some(value), after.get(field))));
+    let added = after.iter().filter(|(path, _)| !before.contains_key(*path));
+    changes.extend(added.map(|(field, value)| change(&path(field), None, Some(value))));
 }
 
 fn change(path: &str, before: Option<&String>, after: Option<&String>) -> Change {

@@ -6,30 +6,41 @@
 //! * `hardware`, `disks`: management controllers, disks and file systems.
 //! * `resolved`: the only form that boot services, overlays and join see.
 //! * `io`: loading, locking, writing. `watch`: new snapshots when the file changes.
-//! * `diff`: what a change changes.
+//! * `diff`: what a change changes. `provenance`: where each value of a node comes from.
+//! * `history`: every state that it was in. `surroundings`: the images, overlays and networks that it refers to.
 
 mod diff;
 mod disks;
 mod file;
 mod hardware;
+mod history;
 mod io;
 mod merge;
 mod problem;
+mod provenance;
 mod reader;
 mod resolve;
 mod resolved;
 mod scalar;
+mod surroundings;
 mod watch;
 
 pub use diff::{Change, diff, flatten};
 pub use file::{Disk, Entry, FileSystem, Ipmi, Kernel, Map, NetDev, NodesFile, Partition};
 pub use hardware::{Controller, DiskFileSystem, DiskLayout, DiskPartition, Secret};
-pub use io::{Editor, INITIAL_YAML, Registry};
+pub use history::{Deed, History, Record};
+pub use io::{Editor, INITIAL_YAML, Registry, note_by_hand};
 pub use problem::{Problem, Problems, RegistryError};
+pub use provenance::{Origin, origins, profile_origins};
 pub use resolve::Defaults;
 pub use resolved::{ImageRef, Interface, Node, Snapshot};
 pub use scalar::{List, Text};
+pub use surroundings::{Surroundings, networks_of};
 pub use watch::{RegistryWatcher, Source, Watched};
 
+#[cfg(test)]
+mod change_tests;
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What is wrong with a registry, so that a person can put it right.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -16,6 +17,15 @@ pub struct Problem {
     pub place: String,
     /// What is wrong there, and what to do.
     pub what: String,
+    /// Another line that has to do with it, if known.
+    pub see: Option<u64>,
+}
+
+impl Problem {
+    /// What stays the same while lines move: by it a problem is known again in another version of the file.
+    pub fn identity(&self) -> (&str, &str) {
+        (&self.place, &self.what)
+    }
 }
 
 impl fmt::Display for Problem {
@@ -26,13 +36,28 @@ impl fmt::Display for Problem {
         if !self.place.is_empty() {
             write!(f, "{}: ", self.place)?;
         }
-        f.write_str(&self.what)
+        f.write_str(&self.what)?;
+        self.see.map_or(Ok(()), |line| write!(f, " (line {line})"))
     }
 }
 
 /// All that is wrong, one a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// Those that `standing` does not have.
+    #[must_use]
+    pub fn beyond(&self, standing: &Self) -> Self {
+        let known: BTreeSet<_> = standing.0.iter().map(Problem::identity).collect();
+        Self(self.0.iter().filter(|problem| !known.contains(&problem.identity())).cloned().collect())
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,6 +93,25 @@ pub enum RegistryError {
         path: PathBuf,
         /// What.
         problems: Problems,
+    },
+    /// It was changed by hand, is not in force because of what it says, and would be saved with it.
+    #[error(
+        "{path} was changed by hand and is not in force; mend it (`wulf node edit`), take it back (`wulf undo`), or save it as it is with --force: {problems}",
+        path = path.display()
+    )]
+    NotInForce {
+        /// The file.
+        path: PathBuf,
+        /// Why it is not in force.
+        problems: Problems,
+    },
+    /// What was changed cannot be recorded, and so is not done.
+    #[error("cannot record the change in {path:?}; the registry is unchanged", path = path.display())]
+    History {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// It cannot be locked.
     #[error("cannot lock the registry with {path:?}", path = path.display())]

@@ -25,12 +25,20 @@ impl Reader {
     }
 
     fn problem(&self, field: &str, line: u64, what: String) -> Problem {
-        Problem { line: (line > 0).then_some(line), place: format!("{}: {field}", self.place), what }
+        Problem { line: (line > 0).then_some(line), place: format!("{}: {field}", self.place), what, see: None }
     }
 
     pub(super) fn refuse(&mut self, field: &str, line: u64, what: impl Display) {
         let problem = self.problem(field, line, what.to_string());
         self.errors.push(problem);
+    }
+
+    /// A mistake that another line has a part in.
+    pub(super) fn refuse_with(&mut self, field: &str, line: u64, what: impl Display, see: u64) {
+        self.refuse(field, line, what);
+        if let Some(problem) = self.errors.last_mut() {
+            problem.see = (see > 0).then_some(see);
+        }
     }
 
     pub(super) fn warn(&mut self, field: &str, line: u64, what: impl Display) {

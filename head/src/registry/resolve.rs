@@ -29,8 +29,19 @@ impl From<&Config> for Defaults {
     }
 }
 
-/// All nodes, and what is odd about them but works.
-pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Result<(Snapshot, Vec<Problem>), Problems> {
+/// What became of a file.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// All nodes; what cannot be used is left out of them.
+    pub(super) snapshot: Snapshot,
+    /// What cannot be used.
+    pub(super) errors: Problems,
+    /// What is odd, but works.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// All nodes.
+pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Resolved {
     let (mut errors, mut warnings, mut nodes) = (vec![], vec![], vec![]);
     for (name, entry) in &file.nodeprofiles {
         let mut reader = Reader::new(format!("profile {name}"));
@@ -53,7 +64,7 @@ pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Result<(Snapshot,
     }
     once_per_line(&mut errors);
     once_per_line(&mut warnings);
-    if errors.is_empty() { Ok((Snapshot::new(nodes), warnings)) } else { Err(Problems(errors)) }
+    Resolved { snapshot: Snapshot::new(nodes), errors: Problems(errors), warnings }
 }
 
 /// A profile's mistake shows in each node that has the profile; it is told once.
@@ -139,13 +150,9 @@ fn claim<K: Ord + Copy + std::fmt::Display>(
     match taken.get(&key) {
         None => drop(taken.insert(key, (format!("{node} ({net})"), text.line()))),
         Some((owner, line)) => {
-            let at = if *line > 0 { format!(", line {line}") } else { String::new() };
             let place = format!("network devices: {net}: {field}");
-            reader.refuse(
-                &place,
-                text.line(),
-                format!("{key} already belongs to {owner}{at}; each address has one owner"),
-            );
+            let what = format!("{key} already belongs to {owner}; each address has one owner");
+            reader.refuse_with(&place, text.line(), what, *line);
         }
     }
 }

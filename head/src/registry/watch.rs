@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wulfpack_shared::id::Hash;
 
+use super::history::History;
 use super::io::Registry;
-use super::problem::RegistryError;
+use super::problem::{Problems, RegistryError};
 use super::resolve::Defaults;
 use super::resolved::Snapshot;
 
@@ -37,6 +38,9 @@ pub struct Source {
     defaults: Defaults,
     stamp: Option<Stamp>,
     hash: Option<Hash>,
+    history: Option<History>,
+    /// What is wrong with the registry in force, and stays so without a word; `None` as long as none is.
+    accepted: Option<Problems>,
 }
 
 /// Differs whenever the file was replaced or written.
@@ -55,7 +59,23 @@ fn stamp(path: &Path) -> Option<Stamp> {
 impl Source {
     /// The registry at `path`; nothing is read yet.
     pub fn new(path: &Path, defaults: Defaults) -> Self {
-        Self { path: path.into(), defaults, stamp: None, hash: None }
+        Self { path: path.into(), defaults, stamp: None, hash: None, history: None, accepted: None }
+    }
+
+    /// Goes by these records: what a command saved is in force, what was changed by hand only if it is free of new mistakes.
+    #[must_use]
+    pub fn with_history(mut self, history: History) -> Self {
+        self.history = Some(history);
+        self
+    }
+
+    /// The last state that was recorded: what is in force while the file is not.
+    pub fn recorded(&mut self) -> Option<Registry> {
+        let history = self.history.as_ref()?;
+        let last = history.last().ok()??;
+        let registry = Registry::read(&history.text(last.number).ok()?, self.defaults).ok()?;
+        self.accepted = Some(registry.errors().clone());
+        Some(registry)
     }
 
     /// The new registry or what is wrong with it; `None` if the file says what it said at the last call.
@@ -79,8 +99,32 @@ impl Source {
         if same {
             return None;
         }
-        let registry = Registry::parse(&text, self.defaults);
-        Some(registry.map_err(|problems| RegistryError::Invalid { path: self.path.clone(), problems }))
+        Some(self.accept(&text).map_err(|problems| RegistryError::Invalid { path: self.path.clone(), problems }))
+    }
+
+    /// The registry that a text makes, if it may come into force.
+    fn accept(&mut self, text: &str) -> Result<Registry, Problems> {
+        let registry = Registry::read(text, self.defaults)?;
+        let last = self.history.as_ref().and_then(|history| history.last().ok().flatten());
+        let by_command = last.as_ref().is_some_and(|last| last.hash == Hash::of(text.as_bytes()));
+        if !by_command {
+            if self.accepted.is_none() && last.is_some() {
+                self.recorded();
+            }
+            // With nothing to compare with, what already stands is listed, not refused (REAL-CLUSTERS, rule 33).
+            let standing = self.accepted.as_ref().unwrap_or(registry.errors());
+            let new = registry.errors().beyond(standing);
+            if !new.is_empty() {
+                return Err(new);
+            }
+            if let Some(history) = &self.history
+                && let Err(error) = history.note(&self.path, text)
+            {
+                tracing::warn!(%error, dir = %history.dir().display(), "a change by hand cannot be recorded");
+            }
+        }
+        self.accepted = Some(registry.errors().clone());
+        Ok(registry)
     }
 }
 
@@ -93,17 +137,32 @@ pub struct RegistryWatcher {
 }
 
 impl RegistryWatcher {
-    /// Reads the registry, which has to be valid now, and follows it. Must be called inside a tokio runtime.
+    /// Reads the registry, which has to be readable now, and follows it. Must be called inside a tokio runtime.
     pub fn start(path: &Path, defaults: Defaults) -> Result<Self, RegistryError> {
-        let mut source = Source::new(path, defaults);
-        let first = match source.poll() {
-            Some(registry) => registry?,
-            None => Registry::load_with(path, defaults)?,
+        Self::follow(Source::new(path, defaults))
+    }
+
+    /// The same with a history: where the file cannot be used, what was recorded last is in force until it can.
+    pub fn start_with(path: &Path, defaults: Defaults, history: History) -> Result<Self, RegistryError> {
+        Self::follow(Source::new(path, defaults).with_history(history))
+    }
+
+    fn follow(mut source: Source) -> Result<Self, RegistryError> {
+        let (first, error) = match source.poll() {
+            Some(Ok(registry)) => (registry, None),
+            Some(Err(error)) => match source.recorded() {
+                Some(registry) => {
+                    tracing::error!(%error, "the registry is not used, what was recorded last stays in force");
+                    (registry, Some(error.to_string().into()))
+                }
+                None => return Err(error),
+            },
+            None => (Registry::load_with(&source.path, source.defaults)?, None),
         };
-        for warning in first.warnings() {
+        for warning in first.errors().0.iter().chain(first.warnings()) {
             tracing::warn!(%warning, "registry");
         }
-        let (sender, watched) = watch::channel(Watched { snapshot: first.resolve(), error: None });
+        let (sender, watched) = watch::channel(Watched { snapshot: first.resolve(), error });
         let (looks, asked) = mpsc::channel(LOOKS_MAX);
         Ok(Self { watched, looks, task: tokio::spawn(follow(source, sender, asked)) })
     }

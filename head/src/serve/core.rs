@@ -22,7 +22,7 @@ use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
 use crate::orders::OrdersHandle;
-use crate::registry::{Defaults, RegistryWatcher, Snapshot};
+use crate::registry::{Defaults, History, RegistryWatcher, Snapshot};
 use crate::store::Store;
 use crate::trace::TraceHandle;
 use crate::tracker::TrackerHandle;
@@ -91,7 +91,11 @@ impl Core {
         let token_key = TokenKey::new(store.token_key(random()?)?);
         let (fleet, probes) = FleetHandle::open(&*store, clock.clone())?;
         let members = Members::open(Arc::clone(&store))?;
-        let registry = RegistryWatcher::start(&config.paths.nodes_file(), Defaults::from(&config))?;
+        let registry = RegistryWatcher::start_with(
+            &config.paths.nodes_file(),
+            Defaults::from(&config),
+            History::new(config.paths.history()),
+        )?;
         let registry = Arc::new(registry);
         let nodes = watch::Sender::new(registry.snapshot());
         let trust = Trust::new(keys.cluster.trusted(clock.now()), clock.clone());

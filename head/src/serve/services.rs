@@ -23,7 +23,7 @@ use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
 use crate::config::{Config, NeighbourBoot, TokenEvidence};
 use crate::dhcp::{self, Evidence};
 use crate::dhcp6;
-use crate::fleet::check_logins;
+use crate::fleet::{Input, Severity, check_logins};
 use crate::http;
 use crate::join::{NextBoots, RENEWAL_GRACE};
 use crate::ndp;
@@ -314,8 +314,20 @@ fn head_addrs(key: PublicKey, control: &[SocketAddr]) -> Vec<HeadAddr> {
 
 async fn follow_registry(core: Arc<Core>) {
     let mut watched = core.registry.subscribe();
+    let mut told = None;
     loop {
-        let snapshot = Arc::clone(&watched.borrow_and_update().snapshot);
+        let (snapshot, error) = {
+            let now = watched.borrow_and_update();
+            (Arc::clone(&now.snapshot), now.error.clone())
+        };
+        if error != told {
+            let (severity, text) = match &error {
+                Some(error) => (Severity::Warning, format!("the registry is not in force as it is now: {error}")),
+                None => (Severity::Info, "the registry is in force again as it is".into()),
+            };
+            core.fleet.tell(Input::Event { severity, node: None, text });
+            told = error;
+        }
         core.nodes.send_replace(Arc::clone(&snapshot));
         let join = core.join.clone();
         let followed = tokio::task::spawn_blocking(move || join.follow(&snapshot)).await;

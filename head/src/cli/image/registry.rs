@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use crate::cli::Context;
-use crate::cli::change::{ChangeFlags, nodes_file, save};
+use crate::cli::change::{ChangeFlags, Doing, open, save};
 use crate::registry::Editor;
 
 /// The registry, locked.
 pub(super) fn open_registry(context: &Context) -> anyhow::Result<Editor> {
-    Ok(Editor::open(&nodes_file(context)?)?)
+    open(context)
 }
 
-/// Shows, asks, saves.
+/// Shows, asks, saves. That the image is there, the command itself has looked; under its new name it may not have been before.
 pub(super) fn save_registry(context: &Context, editor: Editor, flags: &ChangeFlags) -> anyhow::Result<ExitCode> {
-    save(context, editor, *flags, false)
+    save(context, editor, &flags.forced(), Doing::plainly("image"))
 }

@@ -6,18 +6,23 @@ use clap::Parser;
 use super::*;
 use crate::cli::Wulf;
 use crate::config::Paths;
+use crate::registry::Node;
 
 /// Runs `wulf ARGS --yes` against a head below `dir`.
-fn wulf(dir: &Path, args: &[&str]) -> anyhow::Result<ExitCode> {
+pub(in crate::cli) fn wulf(dir: &Path, args: &[&str]) -> anyhow::Result<ExitCode> {
     let config = dir.join("wulfpack.yaml");
     let config = config.to_str().unwrap();
     Wulf::try_parse_from(["wulf"].iter().chain(args).chain(&["--config", config, "--yes"]))?.run()
 }
 
-fn head() -> (tempfile::TempDir, Paths) {
+/// A head that has these images, as far as names go.
+pub(in crate::cli) fn head() -> (tempfile::TempDir, Paths) {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     wulf(dir.path(), &["init", "--below", dir.path().to_str().unwrap()]).unwrap();
+    for image in ["a", "b", "x", "debian", "cuda"] {
+        fs::create_dir(paths.images().join(image)).unwrap();
+    }
     (dir, paths)
 }
 
@@ -169,4 +174,126 @@ fn addresses_count_up_in_the_order_in_which_nodes_are_named() {
     for (name, last) in [("login1", 1), ("a9", 2), ("a10", 3), ("b1", 4)] {
         assert_eq!(node(&paths, name).primary().unwrap().ip, Some([10, 0, 0, last].into()), "{name}");
     }
+}
+
+/// Runs `wulf` with this editor: a shell command that gets the file as `$1`. Of its own process, because it sets variables.
+fn edited(dir: &Path, script: &str, args: &[&str]) -> anyhow::Result<ExitCode> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let editor = dir.join("editor.sh");
+    fs::write(&editor, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&editor, fs::Permissions::from_mode(0o755)).unwrap();
+    crate::cli::section::with_editor(editor.to_str().unwrap(), || wulf(dir, args))
+}
+
+#[test]
+fn an_edit_changes_adds_and_removes_and_a_broken_one_is_kept() {
+    let (dir, paths) = head();
+    wulf(dir.path(), &["node", "add", "n[1-3]", "--image", "a", "--ipmipass", "hush"]).unwrap();
+    edited(
+        dir.path(),
+        r#"sed -i 's/image name: a/image name: b/; /^n3:/,$d' "$1"; echo 'n9: {}' >> "$1""#,
+        &["node", "edit", "n[1-3]"],
+    )
+    .unwrap();
+    let registry = Registry::load(&paths.nodes_file()).unwrap();
+    let names: Vec<&String> = registry.file().nodes.keys().collect();
+    assert_eq!(names, ["n1", "n2", "n9"]);
+    assert_eq!(node(&paths, "n1").image.unwrap().to_string(), "b");
+    assert_eq!(node(&paths, "n1").ipmi.password.unwrap().expose(), "hush", "a hidden password stays");
+
+    let before = fs::read(paths.nodes_file()).unwrap();
+    for (script, expected) in [
+        (r#"echo 'n2: {imgae name: x}' > "$1""#, "did you mean \"image name\"?"),
+        (r#"echo 'n2: {profiles: [nosuch]}' > "$1""#, "there is no profile \"nosuch\""),
+        (r#"echo 'n2: {' > "$1""#, "the edit is kept in"),
+    ] {
+        let error = format!("{:#}", edited(dir.path(), script, &["node", "edit", "n2"]).unwrap_err());
+        assert!(error.contains(expected), "{error}");
+        let kept = error.split("kept in ").nth(1).unwrap().split(':').next().unwrap();
+        assert!(fs::read_to_string(kept).unwrap().starts_with("n2:"), "{error}");
+        fs::remove_file(kept).unwrap();
+    }
+    edited(dir.path(), "exit 3", &["node", "edit", "n2"]).unwrap_err();
+    edited(dir.path(), r#": > "$1""#, &["node", "edit", "n2"]).unwrap();
+    assert_eq!(fs::read(paths.nodes_file()).unwrap(), before);
+}
+
+#[test]
+fn what_is_exported_can_be_imported_elsewhere() {
+    let (dir, paths) = head();
+    wulf(dir.path(), &["node", "add", "n[1-3]", "--image", "a", "--ipmipass", "hush", "--rack", "r1"]).unwrap();
+    let registry = Registry::load(&paths.nodes_file()).unwrap();
+    let export = |secrets| Section::Nodes.export(registry.file(), &["n1".into(), "n3".into()], secrets).unwrap();
+    assert!(export(false).contains("(secret)") && export(true).contains("hush"));
+    let file = dir.path().join("export.yaml");
+    fs::write(&file, export(false).replace("r1", "r2")).unwrap();
+    wulf(dir.path(), &["node", "import", file.to_str().unwrap()]).unwrap();
+    assert_eq!(node(&paths, "n3").rack.unwrap().as_str(), "r2");
+    assert_eq!(node(&paths, "n3").ipmi.password.unwrap().expose(), "hush");
+    assert_eq!(node(&paths, "n2").rack.unwrap().as_str(), "r1");
+    // A whole file of Warewulf is as good.
+    fs::write(&file, "nodeprofiles: {}\nnodes:\n  n7:\n    image name: b\n").unwrap();
+    wulf(dir.path(), &["node", "import", file.to_str().unwrap()]).unwrap();
+    assert_eq!(node(&paths, "n7").image.unwrap().to_string(), "b");
+}
+
+#[test]
+fn changes_are_recorded_compared_and_taken_back() {
+    let (dir, paths) = head();
+    let wulf = |args: &[&str]| wulf(dir.path(), args);
+    wulf(&["node", "add", "n1", "--image", "a", "--reason", "new machine"]).unwrap();
+    wulf(&["node", "set", "n1", "--image", "b"]).unwrap();
+    wulf(&["node", "delete", "n1"]).unwrap();
+    let records = crate::registry::History::new(paths.history()).records().unwrap();
+    let told: Vec<_> =
+        records.iter().map(|record| (record.what.as_str(), record.subject.as_str(), record.why.as_deref())).collect();
+    assert_eq!(
+        told,
+        [
+            ("found", "", None),
+            ("node add", "node n1", Some("new machine")),
+            ("node set", "node n1", None),
+            ("node delete", "node n1", None)
+        ]
+    );
+    for output in ["table", "json", "yaml", "name"] {
+        for args in [&["history"][..], &["diff"], &["diff", "2"], &["diff", "2", "3"]] {
+            wulf(&[args, &["--output", output]].concat()).unwrap();
+        }
+    }
+    wulf(&["undo"]).unwrap();
+    assert_eq!(node(&paths, "n1").image.unwrap().to_string(), "b");
+    wulf(&["undo", "3"]).unwrap();
+    assert_eq!(node(&paths, "n1").image.unwrap().to_string(), "a");
+    // A broken file is taken back too.
+    fs::write(paths.nodes_file(), "nodes: {").unwrap();
+    wulf(&["undo"]).unwrap();
+    assert_eq!(node(&paths, "n1").image.unwrap().to_string(), "a");
+    for args in [&["undo", "99"][..], &["diff", "99"], &["undo", "1"]] {
+        assert_eq!(Ended::code_of(&wulf(args).unwrap_err()), Exit::NothingMatched, "{args:?}");
+    }
+}
+
+#[test]
+fn unset_gives_a_field_back_to_the_profiles() {
+    let (dir, paths) = head();
+    wulf(dir.path(), &["profile", "set", "default", "--image", "a"]).unwrap();
+    wulf(dir.path(), &["node", "add", "n[1-2]", "--image", "b", "--tagadd", "x=1", "--ipmiaddr", "10.1.0.1"]).unwrap();
+    assert_eq!(node(&paths, "n2").ipmi.ip, Some([10, 1, 0, 2].into()));
+    wulf(dir.path(), &["node", "unset", "n[1-2]", "--image", "--tag", "x", "--ipmiaddr"]).unwrap();
+    let n2 = node(&paths, "n2");
+    assert_eq!((n2.image.unwrap().to_string(), n2.tags.len(), n2.ipmi.ip), ("a".into(), 0, None));
+    for args in [&["node", "unset", "n1"][..], &["node", "set", "n1"], &["profile", "set", "default"]] {
+        assert_eq!(Ended::code_of(&wulf(dir.path(), args).unwrap_err()), Exit::Usage, "{args:?}");
+    }
+}
+
+#[test]
+fn an_image_that_is_not_there_needs_force() {
+    let (dir, paths) = head();
+    let error = wulf(dir.path(), &["node", "add", "n1", "--image", "debain"]).unwrap_err().to_string();
+    assert!(error.contains("did you mean \"debian\"?"), "{error}");
+    wulf(dir.path(), &["node", "add", "n1", "--image", "later", "--force"]).unwrap();
+    wulf(dir.path(), &["node", "set", "n1", "--rack", "r1"]).unwrap();
+    assert_eq!(node(&paths, "n1").image.unwrap().to_string(), "later");
 }
