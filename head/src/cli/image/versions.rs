@@ -140,7 +140,7 @@ fn summarise(diff: &VersionDiff, all: bool) {
     let count = |change| diff.files.iter().filter(|file| file.change == change).count();
     let (added, removed) = (count(FileChange::Added), count(FileChange::Removed));
     let changed = diff.files.len() - added - removed;
-    note(&format!("{added} files added, {removed} removed, {changed} changed"));
+    note(&format!("files: {added} added, {removed} removed, {changed} changed"));
     if !all && diff.files.len() > FILES_SHOWN {
         note(&format!("{} more are shown with --all", diff.files.len() - FILES_SHOWN));
     }

@@ -67,7 +67,10 @@ fn session(spec: &Spec, view: &NodeView<'_>) -> anyhow::Result<Outcome> {
     std::env::set_current_dir("/").doing("enter", "/")?;
     let outcome = match run(&program, spec) {
         Ok(code) => Outcome::Ended { code, hooks: hooks(spec), overlaid: laid.overlaid },
-        Err(error) => Outcome::NotStarted { why: error.to_string(), overlaid: laid.overlaid },
+        Err(error) => {
+            let program = program.first().map_or("the shell", String::as_str);
+            Outcome::NotStarted { why: format!("{program}: {error}"), overlaid: laid.overlaid }
+        }
     };
     copies_out(
         &copies.iter().map(|(path, content)| (inside_path(path, &laid.root), content.clone())).collect::<Vec<_>>(),

@@ -99,7 +99,7 @@ impl Library {
         let (code, mut complaints, overlaid) = match outcome {
             Some(Outcome::Ended { code, hooks, overlaid }) => (code, hooks, overlaid),
             Some(Outcome::NotStarted { why, overlaid }) => {
-                (127, vec![format!("the command was not started: {why}")], overlaid)
+                (127, vec![format!("the command was not started, {why}")], overlaid)
             }
             Some(Outcome::NotPrepared { why }) => return Err(session(why)),
             // Killed, and whatever it was has left its marks.

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     const HEAD_PASSWD: &str =
-        "root:x:0:0::/root:/bin/bash\nmunge:x:995:994::/:/sbin/nologin\nlisa:hash:1005:100::/home/lisa:/bin/bash\n";
+        "root:x:0:0::/root:/bin/bash\nmunge:x:995:994::/:/sbin/nologin\nlisa:hash:1005:100::/users/lisa:/bin/bash\n";
     const HEAD_GROUP: &str = "root:x:0:\nmunge:x:994:\nusers:x:100:lisa\n";
     const IMAGE_PASSWD: &str =
         "root:x:0:0::/root:/bin/sh\n# comment\nmunge:x:990:989::/:/sbin/nologin\nchrony:x:989:989::/:/sbin/nologin\n";
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(
             plan.passwd,
             "root:x:0:0::/root:/bin/sh\n# comment\nmunge:x:995:994::/:/sbin/nologin\nchrony:x:989:994::/:/sbin/nologin\n\
-             lisa:x:1005:100::/home/lisa:/bin/bash\n"
+             lisa:x:1005:100::/users/lisa:/bin/bash\n"
         );
         assert_eq!(plan.group, "root:x:0:\nmunge:x:994:chrony\nusers:x:100:lisa\n");
         assert!(Plan::new((HEAD_PASSWD, HEAD_GROUP), (&plan.passwd, &plan.group)).is_empty());
