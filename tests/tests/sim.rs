@@ -132,4 +132,4 @@ fn golden_trace() {
     assert_eq!(world.trace(), GOLDEN);
 }
 
-const GOLDEN: u64 = 746_088_192_391_731_907;
+const GOLDEN: u64 = 16_210_760_445_068_030_325;

@@ -266,6 +266,7 @@ async fn answered(member: &Member, events: &mpsc::Sender<MemberEvent>, (talk, no
             }
             let passed_on = async {
                 member.swarm.revoke(answer.revoked).await?;
+                member.swarm.set_rack(answer.rack_size, answer.rack_cap).await?;
                 member.swarm.add_peers(answer.peers).await
             };
             if let Err(error) = passed_on.await {

@@ -21,8 +21,10 @@ pub struct Config {
     pub neighbours_max: u16,
     /// Typical round trip in the cluster; four of them are part of each deadline.
     pub rtt: Duration,
-    /// No request misses its deadline sooner than this: a pause of the scheduler must not become a storm of cancels.
+    /// No request misses its deadline sooner than this.
     pub deadline_floor: Duration,
+    /// Nor sooner than this while nothing at all arrives: a pause of this machine must not become a storm of cancels.
+    pub silence_floor: Duration,
 }
 
 impl Config {
@@ -36,6 +38,7 @@ impl Config {
             neighbours_max: NEIGHBOURS_MAX,
             rtt: Duration::from_millis(1),
             deadline_floor: Duration::from_millis(1000),
+            silence_floor: Duration::from_millis(1000),
         }
     }
 

@@ -33,6 +33,9 @@ impl Pace {
 
     /// From when a run begins to be sent until it is overdue.
     pub(super) fn deadline(&self, config: &Config) -> Duration {
+        if self.average.is_zero() {
+            return config.deadline_floor.max(config.silence_floor); // nobody knows yet how long a run takes
+        }
         (self.average * 3 + config.rtt * 4).max(config.deadline_floor)
     }
 }
@@ -87,7 +90,10 @@ mod tests {
         let config =
             Config { deadline_floor: Duration::from_millis(100), rtt: Duration::from_millis(1), ..Config::node() };
         let mut pace = Pace::default();
+        assert_eq!(pace.deadline(&config), Duration::from_secs(1), "before the first run");
+        pace.sample(Duration::from_millis(1), 1 << 20, 1 << 20);
         assert_eq!(pace.deadline(&config), Duration::from_millis(100));
+        pace = Pace::default();
         for _ in 0..64 {
             pace.sample(Duration::from_millis(100), 1 << 19, 1 << 20); // half a run
         }

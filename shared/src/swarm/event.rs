@@ -1,10 +1,6 @@
 //! The contract of the engine: every input and every output.
 //!
-//! ```text
-//! engine.handle_input(now, input);
-//! while let Some(output) = engine.poll_output() { … }      // drain after every input
-//! let wake = engine.poll_timeout();                        // Option<(Mono, Reason)>: hand in Input::Tick then
-//! ```
+//! `handle_input(now, input)`, then `poll_output()` until `None`, then `Input::Tick` at `poll_timeout()`.
 
 use std::sync::Arc;
 
@@ -150,6 +146,13 @@ pub enum Input {
     },
     /// The tracker (or a full peer) named these.
     Candidates(Vec<Candidate>),
+    /// The tracker says how large this member's rack is, and how narrow the way into it.
+    Rack {
+        /// Members in it; 0 if the rack is unknown.
+        size: u32,
+        /// Flows from other racks that all of them may have together; 0 for no limit.
+        cap: u32,
+    },
     /// A connection stands; the handshake has shown that the peer is a member.
     Connected {
         /// Who.

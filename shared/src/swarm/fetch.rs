@@ -71,7 +71,8 @@ impl Engine {
         }
         for index in 0..self.down.len() {
             let slot = self.down[index];
-            if slot.next.is_none() && slot.runs < slot.limit && self.usable(now, slot.peer) {
+            if slot.next.is_none() && slot.runs < slot.limit && self.usable(now, slot.peer) && self.may_go_on(slot.peer)
+            {
                 self.down[index].next = self.ask(now, slot.peer, None);
             }
         }
@@ -98,12 +99,18 @@ impl Engine {
         self.peers.get(&peer).is_some_and(|peer| peer.backoff.is_over(now))
     }
 
+    fn may_go_on(&self, peer: PeerIx) -> bool {
+        !self.peers.get(&peer).is_some_and(super::peers::Peer::is_far) || self.may_cross(true)
+    }
+
     /// Among peers with a free slot and something we want: a head before nodes (nobody else has what it has), then the one
     /// of which we hold the fewest slots, then chance.
     fn choose_source(&mut self, now: Mono) -> Option<PeerIx> {
         let mut best = None;
+        let may_cross = self.may_cross(false);
         for (&ix, peer) in &self.peers {
             if peer.free == 0
+                || (peer.is_far() && !may_cross)
                 || !peer.backoff.is_over(now)
                 || !peer.images.iter().flatten().any(|theirs| !theirs.offer.is_empty())
             {
@@ -218,12 +225,14 @@ impl Engine {
         self.hears_progress = true;
         if let Some(request) = self.requests.get_mut(&req) {
             request.heard = now;
+            self.last_heard = now;
         }
     }
 
     pub(super) fn on_verified(&mut self, now: Mono, req: ReqId, unit: u32) {
         let Some(request) = self.requests.get_mut(&req) else { return };
         request.heard = now;
+        self.last_heard = now;
         let (ix, peer) = (request.image, request.peer);
         if !request.run.is_some_and(|run| run.contains(unit)) {
             return;

@@ -10,8 +10,6 @@ use crate::image::Run;
 use crate::limits::RUN_MAX;
 use crate::time::Mono;
 
-/// A unit that was sent and is not announced after this time does not count as a copy any more.
-const GIVEN_FOR: Duration = Duration::from_secs(10);
 /// How long a node that left with everything is taken to serve on: the default of the nodes' seed policy.
 const SERVES_ON: Duration = Duration::from_secs(600);
 
@@ -77,7 +75,9 @@ impl Engine {
             theirs.given.set(unit);
             image.picker.gained(unit);
         }
-        self.given.push_back(Given { until: now + GIVEN_FOR, peer, image: ix, run });
+        // What is not announced by then does not count as a copy any more: the receiver is slow, or dead.
+        let until = now + self.patience(ix, run);
+        self.given.push_back(Given { until, peer, image: ix, run });
         Some(run)
     }
 

@@ -6,8 +6,11 @@ use super::PeerIx;
 use super::bits::Bits;
 use super::picker::Picker;
 use crate::image::{Run, Units};
-use crate::limits::{CHUNKS_MAX, RUN_MAX, RUN_UNITS_MAX};
+use crate::limits::{CHUNK_MAX, CHUNKS_MAX, RUN_MAX, RUN_UNITS_MAX};
 use crate::time::Mono;
+
+/// No run counts for more than so many of usual length.
+const TIMES_MAX: u32 = 1024;
 
 /// The state of one image.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Image {
     pub(super) pending: Vec<u8>,
     /// On a node: units wanted and not under way, by copies at other nodes. On a head: units held, by copies outside.
     pub(super) picker: Picker,
+    /// On a node: neighbours in its own rack that hold the unit.
+    pub(super) near: Vec<u8>,
     /// On a head: live nodes that said they hold the unit.
     pub(super) confirmed: Vec<u16>,
     /// On a head: units held by fewer than two live nodes.
@@ -60,6 +65,7 @@ impl Image {
             log: vec![],
             pending: vec![0; total as usize],
             picker: Picker::new(total),
+            near: if head { vec![] } else { vec![0; total as usize] },
             confirmed: if head { vec![0; total as usize] } else { vec![] },
             thin: total,
             bare: total,
@@ -89,6 +95,11 @@ impl Image {
         }
         self.lens = Some(lens);
         true
+    }
+
+    /// Whether a neighbour in our own rack is known to hold the unit.
+    pub(super) fn is_near(&self, unit: u32) -> bool {
+        self.near.get(unit as usize).is_some_and(|&holders| holders > 0)
     }
 
     pub(super) const fn has_table(&self) -> bool {
@@ -125,6 +136,12 @@ impl Image {
     /// Bytes of a run.
     pub(super) fn bytes_of(&self, run: Run) -> u64 {
         run.iter().take(RUN_UNITS_MAX as usize).map(|unit| u64::from(self.len_of(unit))).sum()
+    }
+
+    /// How many times a run's usual length this one is, rounded up: a single chunk can be much longer than a run of a small image.
+    pub(super) fn times(&self, run: Option<Run>) -> u32 {
+        let bytes = run.map_or(u64::from(CHUNK_MAX), |run| self.bytes_of(run));
+        u32::try_from(bytes.div_ceil(self.run_len.max(1))).unwrap_or(u32::MAX).clamp(1, TIMES_MAX)
     }
 
     /// Whether a peer may name this run at all: in range, not longer than a request may be.

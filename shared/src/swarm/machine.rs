@@ -10,6 +10,7 @@ use super::deadline::{Backoff, Pace};
 use super::fetch::{DownSlot, Request};
 use super::head::Given;
 use super::image::Image;
+use super::locality::Locality;
 use super::neighbours::Known;
 use super::peers::Peer;
 use super::serve::UpSlot;
@@ -52,7 +53,12 @@ pub struct Engine {
     pub(super) hungry: bool,
     /// Slots are free, and from then on a request may be doubled.
     pub(super) double_next: Option<Mono>,
+    pub(super) locality: Locality,
     pub(super) hears_progress: bool,
+    /// When anything last arrived of any request.
+    pub(super) last_heard: Mono,
+    /// The time that our runs take to be sent.
+    pub(super) sending: Pace,
     /// Who was told of free slots, and when more are.
     pub(super) offers: Offers,
     pub(super) draining: bool,
@@ -88,7 +94,10 @@ impl Engine {
             nothing_since: None,
             hungry: false,
             double_next: None,
+            locality: Locality::default(),
             hears_progress: false,
+            last_heard: Mono::ZERO,
+            sending: Pace::default(),
             draining: false,
             offers: Offers::default(),
             stats: Stats::default(),
@@ -104,11 +113,15 @@ impl Engine {
             self.keep_at = Some(now);
         }
         self.check_deadlines(now);
+        self.expire_given(now);
         if self.keep_at.is_some_and(|at| at <= now) {
             self.housekeeping(now);
         }
         if self.flush_at.is_some_and(|at| at <= now) {
             self.flush();
+        }
+        if self.locality.redraw_at.is_some_and(|at| at <= now) {
+            self.redraw(now);
         }
         if self.offers.widen_at.is_some_and(|at| at <= now) {
             self.offer(now);
@@ -126,6 +139,7 @@ impl Engine {
             Input::Held { image, run } => self.on_held(now, image, run),
             Input::Dropped { image, unit, again } => self.on_dropped(image, unit, again),
             Input::Candidates(candidates) => self.on_candidates(now, candidates),
+            Input::Rack { size, cap } => self.on_rack(now, size, cap),
             Input::Connected { peer, kind, same_rack, dialled: _ } => self.on_connected(now, peer, kind, same_rack),
             Input::DialFailed { peer } => self.on_dial_failed(now, peer),
             Input::Disconnected { peer } => self.on_disconnected(now, peer),
@@ -157,7 +171,9 @@ impl Engine {
         let flush = self.flush_at.map(|at| (at, Reason::Announce));
         let keep = self.keep_at.map(|at| (at, Reason::Housekeeping));
         let widen = self.offers.widen_at.map(|at| (at, Reason::Announce));
-        [due, flush, widen, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let given = self.given.front().map(|given| (given.until, Reason::Housekeeping));
+        let redraw = self.locality.redraw_at.filter(|_| !self.down.is_empty()).map(|at| (at, Reason::Housekeeping));
+        [due, flush, widen, given, redraw, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
     /// What was counted so far.

@@ -6,6 +6,7 @@
 //! * `machine.rs`: state, dispatch, timers; `image.rs` and `peers.rs`: what we and others hold.
 //! * `fetch.rs` and `tail.rs`: requests, deadlines, endgame, starving; `picker.rs`: rarest first; `trust.rs`: corrupt units.
 //! * `serve.rs` and `slots.rs`: slots, and who is told of free ones; `head.rs`: what a head gives out; `have.rs`: announcements; `neighbours.rs`: dialling and parting.
+//! * `locality.rs`: how much a node asks of other racks.
 //! * `event.rs`: the contract, every input and output; `config.rs` and `stats.rs`: what goes in once and what is counted.
 mod bits;
 mod config;
@@ -15,6 +16,7 @@ mod fetch;
 mod have;
 mod head;
 mod image;
+mod locality;
 mod machine;
 mod neighbours;
 mod peers;

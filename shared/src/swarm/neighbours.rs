@@ -205,7 +205,6 @@ impl Engine {
     /// Everything that has no hurry.
     pub(super) fn housekeeping(&mut self, now: Mono) {
         self.part(now);
-        self.expire_given(now);
         for known in self.known.values_mut() {
             if known.dialled.is_some_and(|at| now.since(at) >= DIAL_WAIT) {
                 known.dialled = None;

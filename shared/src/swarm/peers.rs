@@ -75,6 +75,16 @@ impl Peer {
         matches!(self.kind, PeerKind::Head)
     }
 
+    /// A node in our own rack, or in an unknown one.
+    pub(super) const fn is_near(&self) -> bool {
+        self.same_rack && !self.is_head()
+    }
+
+    /// A node in another rack.
+    pub(super) const fn is_far(&self) -> bool {
+        !self.same_rack && !self.is_head()
+    }
+
     pub(super) fn image(&self, image: ImageIx) -> Option<&PeerImage> {
         self.images.get(usize::from(image.0))?.as_ref()
     }
@@ -138,12 +148,14 @@ impl Engine {
 
     fn on_have(&mut self, from: PeerIx, ix: ImageIx, ranges: &[Run]) {
         let head = self.config.is_head();
+        let capped = self.locality.is_capped();
+        let mut near_now = vec![];
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         if !is_ascending(ranges, image.total) {
             return self.misbehaved(from, Misdeed::Nonsense);
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let counted = !peer.is_head();
+        let (counted, near, far) = (!peer.is_head(), peer.is_near(), peer.is_far());
         let Some(theirs) = peer.image_mut(ix) else { return };
         for unit in ranges.iter().flat_map(|run| run.iter()) {
             if !theirs.has.set(unit) {
@@ -161,12 +173,22 @@ impl Engine {
                 if counted {
                     image.picker.gained(unit);
                 }
-                if image.picker.contains(unit) {
+                if near && let Some(holders) = image.near.get_mut(unit as usize) {
+                    *holders = holders.saturating_add(1);
+                    if capped && *holders == 1 {
+                        near_now.push(unit);
+                    }
+                }
+                if image.picker.contains(unit) && !(far && capped && image.is_near(unit)) {
                     theirs.offer.set(unit);
                 }
             }
         }
-        if theirs.repeats > REPEATS_MAX * u64::from(image.total) + 4096 {
+        let flood = theirs.repeats > REPEATS_MAX * u64::from(image.total) + 4096;
+        for theirs in self.peers.values_mut().filter(|peer| peer.is_far()).filter_map(|peer| peer.image_mut(ix)) {
+            near_now.iter().for_each(|&unit| theirs.offer.clear(unit));
+        }
+        if flood {
             self.misbehaved(from, Misdeed::Flood);
         } else {
             self.check_covered(ix);
@@ -178,7 +200,7 @@ impl Engine {
         let head = self.config.is_head();
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let counted = !peer.is_head();
+        let (counted, near) = (!peer.is_head(), peer.is_near());
         let Some(theirs) = peer.image_mut(ix) else { return };
         if !theirs.has.clear(unit) {
             return;
@@ -195,6 +217,26 @@ impl Engine {
             theirs.offer.clear(unit);
             if counted {
                 image.picker.lost(unit);
+            }
+            if near {
+                self.far_again(ix, &[unit]);
+            }
+        }
+    }
+
+    /// A neighbour in our own rack holds these no longer.
+    fn far_again(&mut self, ix: ImageIx, units: &[u32]) {
+        let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
+        for &unit in units {
+            let Some(holders) = image.near.get_mut(unit as usize) else { continue };
+            *holders = holders.saturating_sub(1);
+            if *holders > 0 || !image.picker.contains(unit) {
+                continue;
+            }
+            for peer in self.peers.values_mut().filter(|peer| peer.is_far()) {
+                if let Some(theirs) = peer.image_mut(ix).filter(|theirs| theirs.has.get(unit)) {
+                    theirs.offer.set(unit);
+                }
             }
         }
     }
@@ -214,6 +256,12 @@ impl Engine {
             }
             theirs.given.iter().for_each(|unit| image.picker.lost(unit));
         }
+        if peer.is_near() && !self.config.is_head() {
+            for (index, theirs) in (0u16..).zip(&peer.images) {
+                let held: Vec<u32> = theirs.iter().flat_map(|theirs| theirs.has.iter()).collect();
+                self.far_again(ImageIx(index), &held);
+            }
+        }
         self.drop_serves(ix);
         Some(peer)
     }
@@ -229,10 +277,13 @@ impl Engine {
         } else {
             image.picker.remove(unit);
         }
-        for theirs in self.peers.values_mut().filter_map(|peer| peer.image_mut(ix)) {
+        let beyond = self.locality.is_capped() && image.is_near(unit);
+        for peer in self.peers.values_mut() {
+            let hidden = beyond && peer.is_far();
+            let Some(theirs) = peer.image_mut(ix) else { continue };
             if !wanted {
                 theirs.offer.clear(unit);
-            } else if theirs.has.get(unit) {
+            } else if theirs.has.get(unit) && !hidden {
                 theirs.offer.set(unit);
             }
         }

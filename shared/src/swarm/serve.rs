@@ -9,6 +9,11 @@ use crate::time::Mono;
 
 /// Runs after which a slot is freed whatever its holder wants; a correct holder leaves after 16 to 32.
 const RUNS_PER_SLOT: u16 = 40;
+/// What takes so many times as long to be sent as a run does, and this long beside, goes to a receiver that is slow or dead …
+const PATIENCE_RUNS: u32 = 8;
+const PATIENCE: Duration = Duration::from_millis(50);
+/// … and this long, before the first run was timed.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 /// Requests turned down within a second that make a flood.
 const FLOOD: u32 = 256;
 
@@ -29,6 +34,7 @@ pub(super) struct UpSlot {
     run: Run,
     queued: Option<Ask>,
     runs: u16,
+    begun: Mono,
 }
 
 impl Engine {
@@ -81,7 +87,15 @@ impl Engine {
         self.stats.served += 1;
         self.stats.bytes_offered += self.image(ask.image).map_or(0, |image| image.bytes_of(run));
         self.out.push_back(Output::Serve { serve: ask.serve, image: ask.image, run });
-        Some(UpSlot { peer, serve: ask.serve, image: ask.image, run, queued: None, runs: runs.saturating_add(1) })
+        Some(UpSlot {
+            peer,
+            serve: ask.serve,
+            image: ask.image,
+            run,
+            queued: None,
+            runs: runs.saturating_add(1),
+            begun: now,
+        })
     }
 
     fn refuse(&mut self, now: Mono, from: PeerIx, serve: ServeId, reason: RefuseReason) {
@@ -108,6 +122,10 @@ impl Engine {
         }
         let Some(index) = self.up.iter().position(|slot| slot.serve == serve) else { return };
         let slot = self.up.swap_remove(index);
+        if complete && let Some(image) = self.image(slot.image) {
+            let (bytes, run_len) = (image.bytes_of(slot.run), image.run_len);
+            self.sending.sample(now.since(slot.begun).min(self.patience(slot.image, slot.run)), bytes, run_len);
+        }
         if !complete {
             self.take_back(slot.peer, slot.image, slot.run);
         }
@@ -144,7 +162,21 @@ impl Engine {
     }
 
     pub(super) fn free_slots(&self) -> usize {
-        if self.draining { 0 } else { usize::from(self.config.slots_up).saturating_sub(self.up.len()) }
+        let stuck = self.up.iter().filter(|slot| self.is_stuck(slot)).count();
+        let taken = self.up.len() - stuck.min(usize::from(self.config.slots_up));
+        if self.draining { 0 } else { usize::from(self.config.slots_up).saturating_sub(taken) }
+    }
+
+    fn is_stuck(&self, slot: &UpSlot) -> bool {
+        self.now.since(slot.begun) > self.patience(slot.image, slot.run)
+    }
+
+    /// How long a receiver may take. What takes longer keeps nobody from a slot, though not from twice as many as there are.
+    pub(super) fn patience(&self, ix: ImageIx, run: Run) -> Duration {
+        match self.sending.run() {
+            Duration::ZERO => FIRST_PATIENCE,
+            usual => usual * PATIENCE_RUNS * self.image(ix).map_or(1, |image| image.times(Some(run))) + PATIENCE,
+        }
     }
 
     pub(super) fn room_for(&self, ix: PeerIx, share: usize) -> u8 {

@@ -17,11 +17,23 @@ impl Engine {
     /// When the request is overdue; `None` while it is queued or already given up.
     fn due(&self, req: ReqId) -> Option<Mono> {
         let request = self.requests.get(&req).filter(|request| !request.cancelled)?;
-        let deadline = self.pace.deadline(&self.config);
-        let due = request.begun? + deadline;
+        let begun = request.begun?;
+        let deadline = self.deadline_of(request);
         // Silence counts only where the shell reports progress at all.
-        let silent = request.heard + deadline / 2;
-        Some(if self.hears_progress { due.min(silent.max(request.begun? + deadline / 2)) } else { due })
+        let silent = request.heard.max(begun) + deadline / 2;
+        let due = if self.hears_progress { silent.min(begun + deadline) } else { begun + deadline };
+        // Where nothing has arrived since, from anybody, it may be this machine that paused.
+        let alone = self.last_heard <= request.heard.max(begun);
+        Some(if alone { due.max(request.heard.max(begun) + self.config.silence_floor) } else { due })
+    }
+
+    fn times(&self, request: &super::fetch::Request) -> u32 {
+        self.image(request.image).map_or(1, |image| image.times(request.run))
+    }
+
+    fn deadline_of(&self, request: &super::fetch::Request) -> Duration {
+        let more = self.pace.run() * 3 * (self.times(request) - 1);
+        self.pace.deadline(&self.config) + more
     }
 
     /// When the earliest request is overdue.
@@ -57,7 +69,7 @@ impl Engine {
     /// From when on an active request may be asked for a second time elsewhere.
     fn double_at(&self, req: ReqId) -> Option<Mono> {
         let request = self.requests.get(&req).filter(|request| self.may_double(request))?;
-        Some(request.begun? + self.pace.run() * 3 / 2 + self.config.rtt * 2)
+        Some(request.begun? + self.pace.run() * self.times(request) * 3 / 2 + self.config.rtt * 2)
     }
 
     fn may_double(&self, request: &super::fetch::Request) -> bool {
@@ -95,10 +107,12 @@ impl Engine {
     }
 
     fn other_source(&self, now: Mono, request: &super::fetch::Request, run: Run) -> Option<PeerIx> {
+        let may_cross = self.may_cross(false);
         let holds = |(ix, peer): &(&PeerIx, &super::peers::Peer)| {
             **ix != request.peer
                 && !peer.is_head()
                 && peer.free > 0
+                && (!peer.is_far() || may_cross)
                 && peer.backoff.is_over(now)
                 && run.iter().all(|unit| peer.has(request.image, unit))
                 && !self.down.iter().any(|slot| slot.peer == **ix && slot.next.is_none())
@@ -127,7 +141,8 @@ impl Engine {
 
     /// Whether no neighbour has offered anything for a deadline: then a head may send what others hold.
     pub(super) fn is_starved(&self, now: Mono) -> bool {
-        let deadline = self.pace.deadline(&self.config);
+        // Four deadlines: a head that is asked too early sends what is about to come from a neighbour.
+        let deadline = self.pace.deadline(&self.config) * if self.pace.run().is_zero() { 1 } else { 4 };
         self.nothing_since.is_some_and(|since| now.since(since) >= deadline) && !self.neighbour_offers(now)
     }
 

@@ -288,6 +288,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Table { image: IMAGE, lens: lens(60) }),
         any_run().prop_map(|run| Input::Held { image: IMAGE, run }),
         (unit.clone(), any::<bool>()).prop_map(|(unit, again)| Input::Dropped { image: IMAGE, unit, again }),
+        (0u32..100, 0u32..100).prop_map(|(size, cap)| Input::Rack { size, cap }),
         (peer.clone(), kind).prop_map(|(peer, kind)| Input::Connected { peer, kind, same_rack: true, dialled: false }),
         peer.clone().prop_map(|peer| Input::Candidates(vec![Candidate {
             peer,

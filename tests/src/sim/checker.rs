@@ -71,8 +71,8 @@ impl Checker {
         let slots = usize::from(config.slots_up);
         self.must(stats.in_flight <= 2 * u32::from(config.slots_down), at, member, "too many requests");
         self.must(stats.peers <= u32::from(config.neighbours_max), at, member, "too many neighbours");
-        self.must(serving <= slots, at, member, "serves more than its slots");
-        self.must(open <= slots + 1, at, member, "queues more than one request for each slot");
+        self.must(serving <= 2 * slots, at, member, "serves more than its slots");
+        self.must(open <= 2 * slots + 1, at, member, "queues more than one request for each slot");
     }
 }
 

@@ -185,6 +185,7 @@ impl Driver {
                 let _ = added.send(done);
             }
             Command::Peers(peers) => self.add_peers(&peers),
+            Command::Rack { size, cap } => self.input(Input::Rack { size, cap }),
             Command::Revoke(keys) => self.revoke(&keys),
             Command::Draining(draining) => self.input(Input::Draining(draining)),
             Command::WhenIdle(reply) => self.idle.push(reply),

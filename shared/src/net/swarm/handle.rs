@@ -93,6 +93,15 @@ impl Swarm {
         self.command(Command::Peers(peers)).await
     }
 
+    /// What the tracker says of this member's rack: how many members it has (0: unknown), and how many flows from other racks all
+    /// of them may have together (0: no limit).
+    ///
+    /// # Errors
+    /// The swarm has ended.
+    pub async fn set_rack(&self, size: u32, cap: u32) -> Result<(), SwarmError> {
+        self.command(Command::Rack { size, cap }).await
+    }
+
     /// Casts out the members with these keys: connections are closed, new ones refused, and neighbours told to ask their tracker.
     ///
     /// # Errors

@@ -98,6 +98,8 @@ pub(super) enum Command {
     Image { version: VersionId, store: Arc<dyn UnitStore>, held: Vec<Run>, added: oneshot::Sender<bool> },
     /// The tracker named these.
     Peers(Vec<PeerInfo>),
+    /// The tracker said how large our rack is, and how many flows from other racks it may have.
+    Rack { size: u32, cap: u32 },
     /// The tracker revoked these.
     Revoke(Vec<PublicKey>),
     /// Stop serving, or start again.
