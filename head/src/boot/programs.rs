@@ -14,24 +14,21 @@ const FILE_MAX: u64 = 8 * 1024 * 1024;
 
 /// Files by lower-case name.
 #[derive(Clone, Debug, Default)]
-pub struct Programs(BTreeMap<String, Bytes>);
+pub struct Programs {
+    files: BTreeMap<String, Bytes>,
+    directories: Vec<PathBuf>,
+}
 
 impl Programs {
     /// Reads every known program, and those that the administrator names, each from the first directory that has it. One that
     /// cannot be read is left out, with a warning: the others may be all that this cluster's machines need.
     pub fn find(directories: &[PathBuf], named: impl IntoIterator<Item = String>) -> Self {
-        let mut programs = Self::default();
+        let mut programs = Self { files: BTreeMap::new(), directories: directories.to_vec() };
         let named: BTreeSet<String> = named.into_iter().collect();
         let known = Platform::ALL.into_iter().flat_map(|platform| [platform.programs(), platform.chained_programs()]);
         let known = known.flatten().map(|name| (*name).to_owned());
         for name in known.chain(named.iter().cloned()).collect::<BTreeSet<_>>() {
-            let path = if !is_inside(&name) && !Path::new(&name).is_absolute() {
-                None
-            } else {
-                // An absolute name is the administrator's alone, and joins to itself.
-                directories.iter().map(|directory| directory.join(&name)).find(|path| path.is_file())
-            };
-            match path.map(|path| read(&path).map_err(|error| (path, error))) {
+            match programs.path(&name).map(|path| read(&path).map_err(|error| (path, error))) {
                 Some(Ok(bytes)) => programs.insert(&name, bytes),
                 Some(Err((path, error))) => {
                     tracing::warn!(path = %path.display(), %error, "network boot program not readable");
@@ -45,25 +42,39 @@ impl Programs {
         programs
     }
 
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        if !is_inside(name) && !Path::new(name).is_absolute() {
+            return None;
+        }
+        // An absolute name is the administrator's alone, and joins to itself.
+        self.directories.iter().map(|directory| directory.join(name)).find(|path| path.is_file())
+    }
+
+    /// A program that only the registry names, read at each question: it may have been named after the start. May block.
+    pub fn read(&self, name: &str) -> Option<Bytes> {
+        let path = self.path(name)?;
+        read(&path).inspect_err(|error| tracing::error!(path = %path.display(), %error, "network boot program")).ok()
+    }
+
     /// Adds a file.
     pub fn insert(&mut self, name: &str, bytes: Bytes) {
-        self.0.insert(name.trim_start_matches('/').to_ascii_lowercase(), bytes);
+        self.files.insert(name.trim_start_matches('/').to_ascii_lowercase(), bytes);
     }
 
     /// The file that a machine means: firmware asks with leading slashes, backslashes and capitals as it likes.
     pub fn get(&self, asked: &str) -> Option<(&str, &Bytes)> {
         let name = asked.trim_start_matches(['/', '\\']).trim_end().to_ascii_lowercase();
-        self.0.get_key_value(&name).map(|(name, bytes)| (name.as_str(), bytes))
+        self.files.get_key_value(&name).map(|(name, bytes)| (name.as_str(), bytes))
     }
 
     /// The names there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.files.keys().map(String::as_str)
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.files.is_empty()
     }
 }
 

@@ -242,11 +242,27 @@ impl Desk {
     }
 
     /// A network boot program.
-    pub fn program(&self, peer: Peer, name: &str) -> Handout {
-        let Some((name, bytes)) = self.services.programs.get(name) else {
-            return Err(Refusal::Missing("this head has no such boot program"));
+    pub async fn program(&self, peer: Peer, name: &str) -> Handout {
+        let known = self.services.programs.get(name).map(|(name, bytes)| (name.to_owned(), bytes.clone()));
+        let found = match known {
+            None => self.named_by_a_node(name).await,
+            known => known,
         };
-        Ok((bytes.clone(), self.machine_event(Phase::Nbp, peer, name.to_owned())))
+        let Some((name, bytes)) = found else { return Err(Refusal::Missing("this head has no such boot program")) };
+        Ok((bytes, self.machine_event(Phase::Nbp, peer, name)))
+    }
+
+    /// What the registry gives a node as its boot program; nothing else in those directories is anybody's business.
+    async fn named_by_a_node(&self, asked: &str) -> Option<(String, Bytes)> {
+        let asked = asked.trim_start_matches('/');
+        let name = {
+            let nodes = self.services.nodes.borrow();
+            let mut programs = nodes.nodes().filter_map(|node| node.boot.program.as_deref());
+            programs.find(|name| name.trim_start_matches('/') == asked)?.to_owned()
+        };
+        let (programs, file) = (Arc::clone(&self.services.programs), name.clone());
+        let bytes = tokio::task::spawn_blocking(move || programs.read(&file)).await.ok().flatten()?;
+        Some((name, bytes))
     }
 
     /// shim or GRUB for a machine: those of its image, whose kernel they trust, else the head's.

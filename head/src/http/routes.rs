@@ -101,7 +101,7 @@ async fn program(
         return fresh(answer(&desk, &method, &HeaderMap::new(), TEXT, desk.autoexec(Loader::Ipxe, peer)));
     }
     let kind = if name.to_ascii_lowercase().ends_with(".efi") { EFI } else { BYTES };
-    answer(&desk, &method, &headers, kind, desk.program(peer, &name))
+    answer(&desk, &method, &headers, kind, desk.program(peer, &name).await)
 }
 
 async fn grub(State(desk): Shared, Extension(peer): Extension<Peer>, method: Method) -> Reply {

@@ -230,6 +230,6 @@ async fn get(desk: &Arc<Desk>, peer: Peer, wanted: Wanted) -> Handout {
         Wanted::File(version, release, file) => desk.file(peer, version, &release, file).await,
         Wanted::Agent(format) => desk.agent(peer, format).await,
         Wanted::Signed(mac, loader) => desk.signed_loader(peer, mac, loader).await,
-        Wanted::Program(name) => desk.program(peer, &name),
+        Wanted::Program(name) => desk.program(peer, &name).await,
     }
 }

@@ -1,7 +1,7 @@
 //! Waves, boot programs, GRUB, and the choice of templates.
 
 use super::*;
-use crate::boot::{InitramfsFormat, Loader};
+use crate::boot::{InitramfsFormat, Loader, Programs};
 
 #[tokio::test]
 async fn firmware_gets_boot_programs_as_what_it_takes_for_one() {
@@ -68,4 +68,21 @@ async fn where_machines_boot_in_waves_the_next_begins_when_one_has_everything() 
     let (_, event) = desk.agent(peer, InitramfsFormat::Zstd).await.unwrap();
     desk.record(event.unwrap());
     assert!(script(BARE).await.contains("kernel --name"));
+}
+
+#[tokio::test]
+async fn a_boot_program_that_a_node_names_is_served_and_its_neighbours_in_the_directory_are_not() {
+    let mut world = world();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("old.kpxe"), "old").unwrap();
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    world.services.programs = Arc::new(Programs::find(&[dir.path().into()], []));
+    assert_eq!(world.get("/nbp/old.kpxe").await.0, StatusCode::NOT_FOUND, "nobody names it");
+    let mut named = node("n1", MAC, Some("debian"));
+    named.boot.program = Some("old.kpxe".into());
+    world.services.nodes = watch::channel(Arc::new(Snapshot::new([named]))).1;
+    assert_eq!(world.get("/nbp/old.kpxe").await, (StatusCode::OK, "old".into()));
+    for path in ["/nbp/secret", "/nbp/../secret", "/nbp/old.kpxe/x"] {
+        assert_eq!(world.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
 }
