@@ -12,6 +12,7 @@ mod orders;
 mod server;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod who;
 
 pub use actions::key_record;
@@ -22,4 +23,5 @@ pub use api::{
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};
+pub use trace::TraceLine;
 pub use who::user_name;

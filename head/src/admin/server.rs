@@ -37,6 +37,7 @@ use crate::join::{Images, Registry, TokenMaker};
 use crate::orders::OrdersHandle;
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
+use crate::trace::TraceHandle;
 
 /// Longest that a request waits for a change.
 pub(super) const WAIT: Duration = Duration::from_secs(20);
@@ -66,6 +67,8 @@ pub struct AdminServices {
     pub facts: Arc<dyn HeadFacts>,
     /// Boots.
     pub fleet: FleetHandle,
+    /// Packets of the last boots.
+    pub trace: TraceHandle,
     /// What running nodes are told.
     pub orders: OrdersHandle,
     /// Logs, events, audit.
@@ -160,6 +163,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/orders/{id}", get(orders::progress))
         .route("/v1/key/record", post(actions::record_key_deed))
         .route("/v1/dhcp", get(dhcp_status))
+        .route("/v1/trace/{who}", get(super::trace::trace))
         .route("/v1/dhcp/leases", get(actions::leases))
         .route("/v1/dhcp/override", post(dhcp_override))
         .route("/v1/key", get(key).post(actions::change_keys))

@@ -91,6 +91,7 @@ fn bench() -> Bench {
     let (fleet, _) = FleetHandle::open(&*store, clock.clone()).unwrap();
     let services = AdminServices {
         facts: Arc::new(Empty),
+        trace: crate::trace::TraceHandle::new(ClusterClock::system()),
         fleet,
         orders: OrdersHandle::new(&clock),
         store,

@@ -45,6 +45,7 @@ mod serve;
 mod service;
 mod status;
 mod ticket;
+mod trace;
 
 pub use approve::ApproveArgs;
 pub use config::ConfigCommand;

@@ -9,6 +9,7 @@ use wulfpack_shared::wire::Phase;
 
 use super::nodes::{NODESETS, chosen_names};
 use super::running::ask;
+use super::trace::TraceArgs;
 use super::{Cell, Context, OutputFormat, Style, Table, print, print_table, write_out};
 use crate::admin::ReportRequest;
 use crate::exit::{Ended, Exit};
@@ -20,6 +21,8 @@ pub enum BootCommand {
     /// How long each phase took, and where the bytes came from.
     #[command(after_long_help = NODESETS)]
     Report(ReportArgs),
+    /// The last boots of a machine packet by packet, with what was decided and why; also of machines that got nowhere.
+    Trace(TraceArgs),
 }
 
 /// Arguments of `wulf boot report`.
@@ -36,7 +39,10 @@ pub struct ReportArgs {
 impl BootCommand {
     /// Runs it.
     pub fn run(self, context: &Context) -> anyhow::Result<ExitCode> {
-        let Self::Report(args) = self;
+        let args = match self {
+            Self::Report(args) => args,
+            Self::Trace(args) => return args.run(context),
+        };
         let named = !args.names.is_empty();
         let nodes = named.then(|| chosen_names(context, &args.names)).transpose()?;
         let request = ReportRequest { nodes, boots: args.last.into() };

@@ -71,15 +71,7 @@ pub fn explain(question: &Question<'_>) -> Explanation {
         told.reasons.push(format!("{mac} is a group address: no machine has it"));
         return told;
     };
-    let own: BTreeSet<Ipv4Addr> =
-        settings.links.iter().flat_map(|link| link.addresses.iter().map(Ipv4Net::addr)).collect();
-    let mode = settings.policy.mode;
-    let overridden = matches!(question.state, Some(State::OtherServer { withheld: false, .. }));
-    let mut rivals = Rivals::new(own, settings.links.len(), mode, settings.override_other || overridden);
-    rivals.settle();
-    if let Some(server) = question.state.and_then(State::other_server) {
-        rivals.sign_of(Mono::ZERO, link, server);
-    }
+    let (mode, rivals) = (settings.policy.mode, rivals(question, link));
     let uuids = Uuids::of(nodes);
     let view = View { settings, nodes, uuids: &uuids, rivals: &rivals };
     let (who, identity) = view.who(&request);
@@ -132,6 +124,21 @@ pub fn explain(question: &Question<'_>) -> Explanation {
         _ => told.reasons.push("no answer".into()),
     }
     told
+}
+
+/// The other servers, as the running server knows them.
+fn rivals(question: &Question<'_>, link: usize) -> Rivals {
+    let settings = question.settings;
+    let own: BTreeSet<Ipv4Addr> =
+        settings.links.iter().flat_map(|link| link.addresses.iter().map(Ipv4Net::addr)).collect();
+    let overridden = matches!(question.state, Some(State::OtherServer { withheld: false, .. }));
+    let mode = settings.policy.mode;
+    let mut rivals = Rivals::new(own, settings.links.len(), mode, settings.override_other || overridden);
+    rivals.settle();
+    if let Some(server) = question.state.and_then(State::other_server) {
+        rivals.sign_of(Mono::ZERO, link, server);
+    }
+    rivals
 }
 
 fn link_of(question: &Question<'_>) -> usize {

@@ -80,6 +80,7 @@ impl Services {
         let admin_services = AdminServices {
             facts: Arc::new(facts),
             fleet: core.fleet.clone(),
+            trace: core.trace.clone(),
             orders: core.orders.clone(),
             store: Arc::clone(&core.store),
             registry: Arc::clone(&core.registry) as _,

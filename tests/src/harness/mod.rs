@@ -42,4 +42,4 @@ pub use rate::Rate;
 pub use registry::{OciRegistry, REGISTRY_PASSWORD, REGISTRY_USER, Step, make_image};
 pub use ssh::{KeyPair, Login, login_command, wait_for_banner};
 pub use tiny::{TINY_RELEASE, noise, tiny_root};
-pub use tool::{require, run};
+pub use tool::{ip, require, run};

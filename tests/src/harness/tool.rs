@@ -16,7 +16,7 @@ pub fn run(command: &mut Command) -> Result<String> {
 }
 
 /// Runs `ip` with arguments written as one line.
-pub(super) fn ip(line: &str) -> Result<()> {
+pub fn ip(line: &str) -> Result<()> {
     run(Command::new("ip").args(line.split_ascii_whitespace())).map(drop)
 }
 
