@@ -31,6 +31,11 @@ impl ChangeFlags {
         Self { force: true, ..self.clone() }
     }
 
+    /// Whether what does not fit is meant.
+    pub(super) const fn is_forced(&self) -> bool {
+        self.force
+    }
+
     /// Whether nothing is changed.
     pub(super) const fn is_dry_run(&self) -> bool {
         self.dry_run
@@ -47,10 +52,12 @@ pub(super) fn open(context: &Context) -> anyhow::Result<Editor> {
 /// The same for an editor that is open.
 pub(super) fn with_all(editor: Editor, config: &Config) -> anyhow::Result<Editor> {
     let interfaces: BTreeSet<String> = config.interfaces.keys().cloned().collect();
-    let networks = networks_of(&interfaces).unwrap_or_else(|error| {
+    let mut networks = networks_of(&interfaces).unwrap_or_else(|error| {
         note(&format!("warning: addresses are not checked against this host's networks: {error}"));
         vec![]
     });
+    // Behind relays there are more.
+    networks.extend(config.dhcp.subnets.keys().copied());
     let editor = editor.with_history(History::new(config.paths.history()))?;
     Ok(editor.with_surroundings(Surroundings::of(&config.paths, networks)))
 }

@@ -4,6 +4,8 @@
 //! * `context`: options of every command.
 //! * `fields`: flags that set fields of a node or a profile. `change`: shows, asks, saves. `difference`: what is shown.
 //! * `section`: nodes or profiles as YAML: edit, export, import. `node_list`: what is listed and shown of nodes.
+//! * `import`: another system's head becomes one of ours.
+//! * `ssh`: a command on many nodes.
 //! * `history`: states that the registry was in, and the way back to them.
 //! * `nodes`: the nodes that a command is about; asks before many are changed.
 //! * `in_use`: which image versions running nodes use.
@@ -26,6 +28,7 @@ mod events;
 mod fields;
 mod history;
 mod image;
+mod import;
 mod in_use;
 mod init;
 mod key;
@@ -43,6 +46,7 @@ mod running;
 mod section;
 mod serve;
 mod service;
+mod ssh;
 mod status;
 mod ticket;
 mod trace;
@@ -54,6 +58,7 @@ pub use dhcp::DhcpCommand;
 pub use events::EventsCommand;
 pub use history::{DiffCommand, HistoryCommand, UndoCommand};
 pub use image::ImageCommand;
+pub use import::{ImportCommand, UpgradeCommand};
 pub use init::InitCommand;
 pub use key::KeyCommand;
 pub use log::LogArgs;
@@ -64,5 +69,6 @@ pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use report::BootCommand;
 pub use root::{Wulf, main};
 pub use serve::serve;
+pub use ssh::SshCommand;
 pub use status::StatusArgs;
 pub use ticket::TicketCommand;

@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::render::colours_on;
 use super::{
     BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, EventsCommand, HistoryCommand, ImageCommand,
-    InitCommand, KeyCommand, NodeCommand, OverlayCommand, ProfileCommand, TicketCommand, UndoCommand, note, serve,
-    write_out,
+    ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, ProfileCommand, SshCommand, TicketCommand,
+    UndoCommand, UpgradeCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -51,6 +51,11 @@ enum Command {
     /// Manage profiles: what nodes share.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    Ssh(SshCommand),
+    /// Take over what another system has.
+    #[command(subcommand)]
+    Import(ImportCommand),
+    Upgrade(UpgradeCommand),
     History(HistoryCommand),
     Diff(DiffCommand),
     Undo(UndoCommand),
@@ -89,6 +94,9 @@ impl Wulf {
             Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),
             Command::Profile(command) => command.run(context),
+            Command::Ssh(command) => command.run(context),
+            Command::Import(command) => command.run(context),
+            Command::Upgrade(command) => command.run(context),
             Command::History(command) => command.run(context),
             Command::Diff(command) => command.run(context),
             Command::Undo(command) => command.run(context),

@@ -94,11 +94,11 @@ impl Surroundings {
                 format!("{ip} lies in no network that this head serves ({})", known.join(", "))
             });
         };
-        if net.addr() == ip {
-            return Some(format!("{ip} is this head's own address"));
-        }
         if net.prefix_len() < 31 && (ip == net.network() || ip == net.broadcast()) {
             return Some(format!("{ip} is no address of a machine: it is the first or the last of {}", net.trunc()));
+        }
+        if net.addr() == ip {
+            return Some(format!("{ip} is this head's own address"));
         }
         let differs = interface.prefix.filter(|prefix| *prefix != net.prefix_len());
         differs.map(|prefix| format!("netmask /{prefix} differs from that of the head's network {}", net.trunc()))

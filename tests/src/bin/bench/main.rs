@@ -1,6 +1,7 @@
 //! `scripts/bench`: the figures of the README, each from one run on one host.
 
 mod pair;
+mod registry;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ enum What {
     /// One end of a pair.
     #[command(hide = true)]
     PairEnd(End),
+    /// A registry of 10,000 nodes: load, list, change.
+    Registry(registry::Registry),
     /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
     Http(Http),
     /// The boot program for many machines at once, against dnsmasq.
@@ -218,6 +221,8 @@ fn main() -> ExitCode {
         What::Oci(options) => oci(&options),
         What::Pair(options) => pair::pair(&options),
         What::PairEnd(end) => end.run(),
+        What::Registry(options) => registry::registry(&options)
+            .and_then(|rows| options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))),
         What::Http(options) => {
             services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
         }
