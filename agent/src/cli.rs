@@ -21,6 +21,14 @@ pub enum Command {
     Fetch(FetchArgs),
     /// Serve the image that this node booted from; started by systemd.
     Serve,
+    /// Run a program inside a directory as its root; what a boot does with hooks.
+    #[command(hide = true)]
+    InRoot {
+        /// The directory.
+        root: std::path::PathBuf,
+        /// The program, inside it.
+        program: std::path::PathBuf,
+    },
     /// Boot this node; started by PID 1 of the initramfs.
     #[command(hide = true)]
     Boot,

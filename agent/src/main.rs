@@ -2,6 +2,8 @@
 //! command for any host.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -14,6 +16,12 @@ fn main() -> ExitCode {
         supervisor::run();
     }
     let cli = Cli::parse();
+    if let Command::InRoot { root, program } = &cli.command {
+        let error = in_root(root, program);
+        // Nothing is left to do if even this cannot be said.
+        let _unheard = writeln!(std::io::stderr(), "{error:#}");
+        return ExitCode::FAILURE;
+    }
     // Logs go to files, the journal and the head as well as to consoles: only terminals take escape sequences.
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colours).with_env_filter(filter()).init();
@@ -23,6 +31,7 @@ fn main() -> ExitCode {
                 Command::Fetch(args) => fetch::run(args).await,
                 Command::Serve => resident::serve().await.map(|()| ExitCode::SUCCESS),
                 Command::Boot => life::boot().await.map(|()| ExitCode::SUCCESS),
+                Command::InRoot { root, program } => Err(in_root(&root, &program)),
             }
         })
     });
@@ -31,6 +40,14 @@ fn main() -> ExitCode {
         let _unheard = writeln!(std::io::stderr(), "wulf-agent: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Becomes the program, with the directory as its root. Returns only what went wrong.
+fn in_root(root: &Path, program: &Path) -> anyhow::Error {
+    match wulfpack_agent::root::enter(root) {
+        Ok(()) => std::process::Command::new(program).exec().into(),
+        Err(error) => error.into(),
+    }
 }
 
 fn filter() -> tracing_subscriber::EnvFilter {

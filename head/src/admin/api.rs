@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use wulfpack_shared::id::{ImageName, Mac, NodeName, PublicKey};
+use wulfpack_shared::id::{Hash, ImageName, Mac, NodeName, OverlayName, PublicKey, VersionId};
 use wulfpack_shared::identity::SecretKey;
+use wulfpack_shared::overlay::Context;
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::OrderKind;
+use wulfpack_shared::wire::{NodeState, OrderKind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::config::{ClusterKeys, FormerKey};
@@ -140,6 +141,48 @@ pub struct ApproveAnswer {
     pub approved: Vec<ApprovedBoot>,
     /// Nodes of which no boot waits for approval.
     pub not_waiting: Vec<NodeName>,
+}
+
+/// One of the answer to `GET /v1/overlays/NODE`: a file that the node would get now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenderedFile {
+    /// The overlay.
+    pub overlay: OverlayName,
+    /// When it is applied.
+    pub context: Context,
+    /// Relative to the root.
+    pub path: String,
+    /// `file`, `link`, `directory` or `absent`.
+    pub kind: String,
+    /// Permissions, in octal.
+    pub mode: String,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Its content is nobody's business.
+    pub secret: bool,
+    /// Content, or target of a link.
+    pub text: String,
+}
+
+/// One of the answer to `POST /v1/overlays`, which asks with a [`ReportRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeOverlays {
+    /// The node.
+    pub node: NodeName,
+    /// Hash of the system overlays that it would get now.
+    pub system: Option<Hash>,
+    /// Hash of the runtime overlays that it would get now.
+    pub runtime: Option<Hash>,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Why they cannot be rendered.
+    pub error: Option<String>,
+    /// The image version that it would boot now.
+    pub image_now: Option<VersionId>,
+    /// What it says that it runs, if it has listened since the head started.
+    pub running: Option<NodeState>,
 }
 
 /// `POST /v1/orders`: what running nodes shall do. `GET /v1/orders/ID?since=VERSION` tells how it goes, as a

@@ -1,7 +1,7 @@
 //! The administrator's API on a unix socket: what the command line asks the running head.
 //!
 //! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
-//! * `orders`: what running nodes are told. `actions`: what the head does for an administrator. `events`: what happened, now and next.
+//! * `orders`: what running nodes are told. `overlays`: what nodes would get. `actions`: what the head does for an administrator. `events`: what happened, now and next.
 //! * `who`: who somebody is, for records.
 
 mod actions;
@@ -9,6 +9,7 @@ mod api;
 mod client;
 mod events;
 mod orders;
+mod overlays;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -18,8 +19,8 @@ mod who;
 pub use actions::key_record;
 pub use api::{
     ApproveAnswer, ApproveRequest, ApprovedBoot, DhcpOverride, DhcpStatus, Event, HeadStatus, KeyDeed, KeyInfo,
-    KeysChange, OrdersAnswer, OrdersRequest, Problem, ReportRequest, ServiceStatus, Status, TicketAnswer, TicketFor,
-    TicketRequest, UnknownMachine,
+    KeysChange, NodeOverlays, OrdersAnswer, OrdersRequest, Problem, RenderedFile, ReportRequest, ServiceStatus, Status,
+    TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};

@@ -30,10 +30,10 @@ use super::api::{
     TicketRequest, UnknownMachine,
 };
 use super::who::user_name;
-use super::{actions, events, orders};
+use super::{actions, events, orders, overlays};
 use crate::config::ClusterKeys;
 use crate::fleet::{BootReport, FleetHandle, LogLine, NodeStatus, VersionUse};
-use crate::join::{Images, Registry, TokenMaker};
+use crate::join::{Images, Overlays, Registry, TokenMaker};
 use crate::orders::OrdersHandle;
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
@@ -75,6 +75,8 @@ pub struct AdminServices {
     pub store: Arc<dyn Store>,
     /// The registry.
     pub registry: Arc<dyn Registry>,
+    /// Overlays.
+    pub overlays: Arc<dyn Overlays>,
     /// Image versions.
     pub images: Arc<dyn Images>,
     /// Makes tickets.
@@ -159,6 +161,8 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
+        .route("/v1/overlays", post(overlays::of_nodes))
+        .route("/v1/overlays/{node}", get(overlays::of_node))
         .route("/v1/orders", post(orders::give))
         .route("/v1/orders/{id}", get(orders::progress))
         .route("/v1/key/record", post(actions::record_key_deed))

@@ -58,6 +58,16 @@ impl Images for Empty {
     }
 }
 
+impl crate::join::Overlays for Empty {
+    fn render(
+        &self,
+        _: &crate::registry::Node,
+        _: &Arc<Snapshot>,
+    ) -> Result<Vec<wulfpack_shared::overlay::Bundle>, String> {
+        Ok(vec![])
+    }
+}
+
 impl Registry for Empty {
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::default()
@@ -96,6 +106,7 @@ fn bench() -> Bench {
         orders: OrdersHandle::new(&clock),
         store,
         registry: Arc::new(Empty),
+        overlays: Arc::new(Empty),
         images: Arc::new(Empty),
         tokens: TokenMaker::new(TokenKey::new([5; 32])),
         clock,

@@ -38,6 +38,7 @@ mod node_list;
 mod nodes;
 mod orders;
 mod overlay;
+mod overlay_change;
 mod profile;
 mod render;
 mod report;

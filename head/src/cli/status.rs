@@ -1,11 +1,14 @@
 //! `wulf node status`: where the boots of nodes stand, once or as it changes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
 use clap::Args;
 use indicatif::HumanBytes;
+use serde::Serialize;
+use wulfpack_shared::id::Hash;
 use wulfpack_shared::time::UnixTime;
 
 use super::log::printable;
@@ -13,7 +16,7 @@ use super::nodes::{chosen, groups, no_such_nodes};
 use super::report::state_cell;
 use super::running::ask;
 use super::{Cell, Context, OutputFormat, Style, Table, note, print, print_table, write_out};
-use crate::admin::{AdminClient, Status};
+use crate::admin::{AdminClient, NodeOverlays, ReportRequest, Status};
 use crate::exit::Exit;
 use crate::fleet::NodeStatus;
 use crate::nodeset::NodeSet;
@@ -57,14 +60,47 @@ fn keep(status: &mut Status, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
 async fn once(context: &Context, client: &AdminClient, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
     let mut status: Status = client.get("/v1/status").await?;
     keep(&mut status, wanted)?;
+    let nodes = Some(status.nodes.iter().map(|node| node.name.clone()).collect());
+    let would: Vec<NodeOverlays> = client.post("/v1/overlays", &ReportRequest { nodes, boots: 1 }).await?;
     match context.output {
         OutputFormat::Table => {
-            print_table(&table(&status))?;
+            print_table(&table_with(&status, &would))?;
             troubles(&status).iter().for_each(|trouble| note(trouble));
             Ok(())
         }
-        _ => print(context, &status, Table::pairs),
+        _ => print(context, &Whole { status: &status, overlays: &would }, Table::pairs),
     }
+}
+
+/// For programs: the status, and what each node would get now beside what it runs.
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    status: &'a Status,
+    overlays: &'a [NodeOverlays],
+}
+
+/// In what a node differs from what it would get now; nothing where it does not say what it runs.
+fn drift(node: &NodeStatus, would: &NodeOverlays) -> Option<String> {
+    let running = would.running?;
+    let differs = |runs: Option<Hash>, gets: Option<Hash>| runs.is_some() && gets.is_some() && runs != gets;
+    let mut drift = vec![];
+    if node.image.is_some() && would.image_now.is_some() && node.image != would.image_now {
+        drift.push("image".to_owned());
+    }
+    if differs(running.system, would.system) {
+        drift.push("system overlay".to_owned());
+    }
+    if differs(running.runtime, would.runtime) || (running.runtime.is_none() && would.runtime.is_some()) {
+        drift.push("runtime overlay".to_owned());
+    }
+    if running.edited > 0 {
+        drift.push(format!("{} edited", running.edited));
+    }
+    if would.error.is_some() {
+        drift.push("overlays cannot be rendered".to_owned());
+    }
+    Some(if drift.is_empty() { "none".to_owned() } else { drift.join(", ") })
 }
 
 async fn watch(client: &AdminClient, wanted: Option<&NodeSet>) -> anyhow::Result<()> {
@@ -125,6 +161,11 @@ fn changes(last: Option<&Status>, now: &Status) -> String {
 }
 
 fn table(status: &Status) -> Table {
+    table_with(status, &[])
+}
+
+fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
+    let would: BTreeMap<_, _> = would.iter().map(|node| (&node.node, node)).collect();
     let mut table = Table::new([
         "node",
         "state",
@@ -136,6 +177,7 @@ fn table(status: &Status) -> Table {
         "from head",
         "from peers",
         "address",
+        "drift",
         "",
     ]);
     for node in &status.nodes {
@@ -153,6 +195,7 @@ fn table(status: &Status) -> Table {
             bytes(node.bytes_from_head),
             bytes(node.bytes_from_peers),
             Cell::or_dash(node.addr),
+            Cell::or_dash(would.get(&node.name).and_then(|would| drift(node, would))),
             Cell::new(node.message.as_deref().unwrap_or_default()),
         ]);
     }
@@ -190,7 +233,7 @@ fn span(now: UnixTime, at: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use wulfpack_shared::id::PublicKey;
-    use wulfpack_shared::wire::Phase;
+    use wulfpack_shared::wire::{NodeState, Phase};
 
     use super::*;
     use crate::admin::HeadStatus;
@@ -206,7 +249,7 @@ mod tests {
             started: UnixTime(0),
             key: PublicKey::default(),
             cluster_key: PublicKey::default(),
-            services: std::collections::BTreeMap::new(),
+            services: BTreeMap::new(),
             registry_error: None,
             members: 0,
             images: vec![],
@@ -231,6 +274,26 @@ mod tests {
         assert_eq!(cells(1)[..8], ["n1", "booting", "fetch", "60", "s", "ago", "-", "-"]);
         assert!(cells(1).contains(&"25%".to_owned()), "{text}");
         assert_eq!(cells(2)[..3], ["n2", "-", "-"]);
+    }
+
+    #[test]
+    fn a_node_that_runs_something_else_than_it_would_get_says_what() {
+        let status = status(Phase::Fetch);
+        let (old, new) = (Some(Hash([1; 32])), Some(Hash([2; 32])));
+        let would = |running| NodeOverlays {
+            node: status.nodes[0].name.clone(),
+            system: new,
+            runtime: new,
+            bytes: 0,
+            error: None,
+            image_now: None,
+            running,
+        };
+        assert_eq!(drift(&status.nodes[0], &would(None)), None);
+        let state = NodeState { system: new, runtime: new, edited: 0, paused: false };
+        assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "none");
+        let state = NodeState { system: old, runtime: old, edited: 2, paused: false };
+        assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "system overlay, runtime overlay, 2 edited");
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub trait Images: Send + Sync + Debug {
 pub trait Overlays: Send + Sync + Debug {
     /// All overlays of a node, in the order in which they are applied. The error is for the person at the node's console.
     fn render(&self, node: &Node, snapshot: &Arc<Snapshot>) -> Result<Vec<Bundle>, String>;
+
+    /// The same for many nodes.
+    fn render_all(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Vec<Bundle>, String>> {
+        nodes.iter().map(|node| self.render(node, snapshot)).collect()
+    }
 }
 
 /// Where the registry comes from.

@@ -1,6 +1,7 @@
 //! What templates see of the cluster, prepared once for all nodes.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
 
 use minijinja::Value;
@@ -14,6 +15,8 @@ use crate::registry::{Interface, Node, Snapshot};
 /// Everything that is not of one node. Made once for each snapshot: with ten thousand nodes it is not cheap.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// Tells these facts from all others of this process.
+    pub(super) id: u64,
     pub(super) cluster: Value,
     pub(super) nodes: Value,
     pub(super) hosts: Value,
@@ -59,7 +62,9 @@ impl Facts {
     pub fn new(config: &Config, snapshot: &Snapshot, heads: &[IpAddr], authorized_keys: &str, ssh: SecretKey) -> Self {
         let cluster = Cluster { name: &config.cluster, domain: &config.domain, dns: &config.dns, heads };
         let nodes: Value = snapshot.nodes().map(|node| view(node, &config.domain)).collect();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             cluster: Value::from(Serde(cluster)),
             nodes,
             hosts: Value::from_safe_string(hosts(snapshot, &config.domain)),

@@ -5,29 +5,42 @@
 //! it, it is rendered once for each interface of the node, which it sees as `interface`. A template that renders to nothing
 //! but white space makes no file. A site's overlay hides the shipped one of the same name.
 //!
-//! Templates see `node`, `nodes`, `hosts`, `cluster`, `ssh`, `agent` and `overlay`; they reach no environment variable and
-//! no file outside their overlay, an undefined name is an error, and a value with a line break cannot be printed: no field of
+//! Templates see `node`, `nodes`, `hosts`, `cluster`, `ssh`, `bmc`, `agent` and `overlay`; they reach no environment variable, and
+//! beside their overlay only the node's image and the directory `files`. An undefined name is an error, and a value with a line break cannot be printed: no field of
 //! the registry can add a line to a file.
 //!
 //! * `source`: reading overlays from directories, or from what is built in (`shipped`).
 //! * `rules`: `overlay.yaml`.
 //! * `facts`: what templates see of the cluster.
-//! * `template`: the environment that templates run in.
-//! * `render`: a node's bundles.
+//! * `template`: the environment that templates run in. `functions`: what they can call; `confined`, `ignition`: two of them.
+//! * `output`: text becomes files and links. `compiled`: what is the same for all nodes is made once.
+//! * `render`: a node's bundles. `work`: one of them.
+//! * `site`: the site's overlays as files, for the commands that change them.
 //! * `hostkey`: SSH host keys, derived for each node.
 
+mod compiled;
+mod confined;
 mod facts;
+mod functions;
 mod hostkey;
+mod ignition;
+mod output;
 mod render;
 mod rules;
 mod shipped;
+mod site;
 mod source;
 mod template;
+mod work;
 
 pub use facts::{Facts, read_authorized_keys};
+pub use functions::Readable;
 pub use hostkey::HostKey;
-pub use render::{RenderError, Renderer};
+pub use render::{Now, RenderError, Renderer};
 pub use shipped::shipped_names;
+pub use site::{Origin, Site, SiteError, comments};
 
+#[cfg(test)]
+mod golden_tests;
 #[cfg(test)]
 mod tests;

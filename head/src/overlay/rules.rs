@@ -8,7 +8,7 @@ use wulfpack_shared::overlay::{Context, Reload};
 use crate::config::yaml;
 
 /// Settings of one overlay.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Rules {
     /// By path below `rootfs`, without the suffix of templates.
@@ -37,7 +37,7 @@ fn reloads<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Relo
 }
 
 /// Settings of one path.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PathRule {
     /// Permissions in octal; otherwise those of the source file.

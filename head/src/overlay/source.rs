@@ -20,14 +20,14 @@ const PATHS_MAX: usize = 10_000;
 pub(super) const TEMPLATE: &str = ".j2";
 
 /// One overlay as it was found, sorted by path.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overlay {
     pub(super) rules: Rules,
     pub(super) items: Vec<Item>,
 }
 
 /// One path of an overlay.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// Below `rootfs`, with the suffix of templates.
     pub(super) path: String,
@@ -36,7 +36,7 @@ pub(super) struct Item {
     pub(super) mode: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum ItemKind {
     File(Bytes),
     Template(String),
@@ -66,7 +66,7 @@ pub(super) fn find(dirs: &[PathBuf], name: &OverlayName) -> Result<Option<Overla
             Err(error) => return Err(failed(overlay, error)),
         }
     }
-    shipped::OVERLAYS.iter().find(|overlay| overlay.name == name.as_str()).map(built_in).transpose()
+    shipped::find(name.as_str()).map(built_in).transpose()
 }
 
 fn built_in(overlay: &shipped::Shipped) -> Result<Overlay, SourceError> {
@@ -75,17 +75,17 @@ fn built_in(overlay: &shipped::Shipped) -> Result<Overlay, SourceError> {
     // A directory needs an entry of its own only where a rule says something of it.
     for path in rules.paths.keys() {
         let below = format!("{path}/");
-        if overlay.files.iter().any(|(file, _)| file.starts_with(&below)) {
+        if overlay.files.iter().any(|(file, ..)| file.starts_with(&below)) {
             items.push(Item { path: path.clone(), kind: ItemKind::Directory { empty: false }, mode: 0o755 });
         }
     }
-    for (path, content) in overlay.files {
+    for (path, content, mode) in overlay.files {
         let kind = match content {
             shipped::Content::Text(text) if path.ends_with(TEMPLATE) => ItemKind::Template((*text).to_owned()),
             shipped::Content::Text(text) => ItemKind::File(Bytes::from_static(text.as_bytes())),
             shipped::Content::Link(target) => ItemKind::Symlink((*target).to_owned()),
         };
-        items.push(Item { path: (*path).to_owned(), kind, mode: 0o644 });
+        items.push(Item { path: (*path).to_owned(), kind, mode: *mode });
     }
     items.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Overlay { rules, items })

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value};
+use wulfpack_shared::limits::OVERLAYS_MAX;
+
+use super::functions::{self, Readable};
 
 /// Steps and bytes of output that one template may use: enough for a list of ten thousand nodes, an end for a loop without one.
 const FUEL: u64 = 5_000_000;
 
 /// An environment whose templates can include these, by name, and nothing else.
-pub(super) fn environment(templates: BTreeMap<String, String>) -> Result<Environment<'static>, Error> {
+pub(super) fn environment(
+    templates: BTreeMap<String, String>,
+    readable: &Arc<Readable>,
+) -> Result<Environment<'static>, Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(FUEL));
@@ -21,6 +27,7 @@ pub(super) fn environment(templates: BTreeMap<String, String>) -> Result<Environ
     environment
         .set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build()?);
     environment.add_filter("fstab", fstab);
+    functions::add(&mut environment, readable);
     let templates = Arc::new(templates);
     environment.set_loader(move |name| Ok(templates.get(name).cloned()));
     Ok(environment)
@@ -65,4 +72,52 @@ fn fstab(text: &str) -> Result<String, Error> {
         }
     }
     Ok(field)
+}
+
+/// Variables of which a template's text differs from node to node.
+const OF_NODE: [&str; 3] = ["node", "interface", "bmc"];
+/// Functions that look at the node by themselves.
+const LOOKS_AT_NODE: [&str; 4] = ["include_from_image", "readlink", "import_link", "ignition_json"];
+/// Tags whose templates are not looked into.
+const OTHERS: [&str; 4] = ["include", "import", "extends", "from"];
+
+/// Whether a template makes the same for all nodes: nothing in it is of one node, as far as its source tells.
+pub(super) fn is_shared(environment: &Environment<'_>, name: &str, source: &str) -> bool {
+    if OTHERS.iter().any(|tag| source.contains(tag)) {
+        return false;
+    }
+    let Ok(template) = environment.get_template(name) else { return false };
+    template.undeclared_variables(true).iter().all(|variable| {
+        let root = variable.split('.').next().unwrap_or_default();
+        let of_node = OF_NODE.contains(&root) || LOOKS_AT_NODE.contains(&root);
+        // Of what is under `ssh` only the keys that may log in are the same everywhere.
+        !of_node && (root != "ssh" || variable == "ssh.authorized_keys")
+    })
+}
+
+/// Takes text up to a limit.
+struct Limited {
+    text: Vec<u8>,
+    left: usize,
+}
+
+impl std::io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let left = self.left.checked_sub(bytes.len());
+        self.left =
+            left.ok_or_else(|| std::io::Error::other("its text is larger than the overlays of a node may be"))?;
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text that a template makes of these values.
+pub(super) fn render(environment: &Environment<'_>, name: &str, values: Value) -> Result<String, Error> {
+    let mut out = Limited { text: vec![], left: OVERLAYS_MAX };
+    environment.get_template(name)?.render_captured_to(values, &mut out)?;
+    String::from_utf8(out.text).map_err(|error| Error::new(ErrorKind::WriteFailure, error.to_string()))
 }

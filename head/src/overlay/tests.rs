@@ -57,7 +57,7 @@ fn node(registry: &Registry, name: &str) -> Node {
 
 fn shipped(name: &str) -> Vec<Bundle> {
     let registry = registry(NODES);
-    Renderer::new([]).render(&node(&registry, name), &facts(&registry, "example")).unwrap()
+    Renderer::new([], Readable::default()).render(&node(&registry, name), &facts(&registry, "example")).unwrap()
 }
 
 fn entries(bundles: &[Bundle]) -> impl Iterator<Item = &Entry> {
@@ -182,7 +182,8 @@ fn root_may_be_entered_with_the_keys_of_the_head() {
 fn every_node_gets_the_agent_even_one_of_a_warewulf_file() {
     for overlays in ["", "system overlay: [wwinit, wwclient], runtime overlay: [syncuser]"] {
         let registry = registry(&format!("nodes: {{n1: {{{overlays}}}}}"));
-        let bundles = Renderer::new([]).render(&node(&registry, "n1"), &facts(&registry, "")).unwrap();
+        let bundles =
+            Renderer::new([], Readable::default()).render(&node(&registry, "n1"), &facts(&registry, "")).unwrap();
         let unit = text(&bundles, "etc/systemd/system/wulf-agent.service");
         assert!(unit.contains("\nExecStart=/run/wulfpack/wulf-agent serve\n"), "{unit}");
         let wants = find(&bundles, "etc/systemd/system/multi-user.target.wants/wulf-agent.service");
@@ -204,7 +205,7 @@ fn site(files: &[(&str, &str)], nodes: &str) -> Result<Vec<Bundle>, RenderError>
 
 fn render_in(dir: &Path, nodes: &str) -> Result<Vec<Bundle>, RenderError> {
     let registry = registry(nodes);
-    Renderer::new([dir.to_path_buf()]).render(&node(&registry, "n1"), &facts(&registry, ""))
+    Renderer::new([dir.to_path_buf()], Readable::default()).render(&node(&registry, "n1"), &facts(&registry, ""))
 }
 
 const SITE: &str = "nodes: {n1: {system overlay: [site], tags: {a: b}}}";
@@ -329,8 +330,8 @@ fn what_is_built_in_is_what_is_shipped() {
             });
             bundles
         };
-        let built_in = sort(Renderer::new([]).render(&node, &facts).unwrap());
-        assert_eq!(built_in, sort(Renderer::new([dir.clone()]).render(&node, &facts).unwrap()));
+        let built_in = sort(Renderer::new([], Readable::default()).render(&node, &facts).unwrap());
+        assert_eq!(built_in, sort(Renderer::new([dir.clone()], Readable::default()).render(&node, &facts).unwrap()));
     }
     let mut names: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

@@ -53,6 +53,7 @@ pub(super) struct Core {
     pub(super) fleet: FleetHandle,
     pub(super) orders: OrdersHandle,
     pub(super) trace: TraceHandle,
+    pub(super) overlays: Arc<RenderedOverlays>,
     pub(super) members: Members,
     pub(super) tracker: TrackerHandle,
     pub(super) tokens: TokenMaker,
@@ -107,7 +108,7 @@ impl Core {
         let (key, addrs) = (keys.head.public(), places.data(config.ports.data));
         tracker.set_heads(vec![PeerInfo { key, addrs, rack: None, head: true }]);
         let heads = places.addresses.iter().map(|(address, _)| *address).collect();
-        let overlays = RenderedOverlays::new(config.clone(), heads, keys.ssh.clone());
+        let overlays = Arc::new(RenderedOverlays::new(config.clone(), heads, keys.ssh.clone()));
         let catalogue = Catalogue(library);
         let orders = OrdersHandle::new(&clock);
         let Keys { cluster, head, ssh } = keys;
@@ -121,7 +122,7 @@ impl Core {
             members: members.clone(),
             registry: Arc::clone(&registry) as _,
             images: Arc::new(catalogue.clone()),
-            overlays: Arc::new(overlays),
+            overlays: Arc::clone(&overlays) as _,
             tracker: tracker.clone(),
             fleet: fleet.clone(),
             orders: orders.clone(),
@@ -132,6 +133,7 @@ impl Core {
         let tokens = TokenMaker::new(token_key);
         let core = Self {
             orders,
+            overlays,
             config,
             head,
             cluster,

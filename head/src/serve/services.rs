@@ -84,6 +84,7 @@ impl Services {
             orders: core.orders.clone(),
             store: Arc::clone(&core.store),
             registry: Arc::clone(&core.registry) as _,
+            overlays: Arc::clone(&core.overlays) as _,
             images: Arc::new(core.catalogue.clone()),
             tokens: core.tokens.clone(),
             clock: core.clock.clone(),

@@ -200,4 +200,14 @@ impl Overlays for RenderedOverlays {
         let facts = self.facts(snapshot)?;
         self.renderer.render(node, &facts).map_err(|error| error.to_string())
     }
+
+    fn render_all(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Vec<Bundle>, String>> {
+        let facts = match self.facts(snapshot) {
+            Ok(facts) => facts,
+            Err(error) => return nodes.iter().map(|_| Err(error.clone())).collect(),
+        };
+        // Each overlay is read once for all of them.
+        let now = self.renderer.now();
+        nodes.iter().map(|node| now.render(node, &facts).map_err(|error| error.to_string())).collect()
+    }
 }

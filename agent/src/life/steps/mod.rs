@@ -1,6 +1,7 @@
 //! The steps of a boot: one file a step. Each may run again after it failed, and finds what an earlier run left.
 
 mod fetch;
+mod hooks;
 mod join;
 mod link;
 mod modules;
