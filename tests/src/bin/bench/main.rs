@@ -1,5 +1,6 @@
 //! `scripts/bench`: the figures of the README, each from one run on one host.
 
+mod overlays;
 mod pair;
 mod registry;
 
@@ -34,6 +35,8 @@ enum What {
     Swarm(Swarm),
     /// A container image from a registry to a root file system on disk, against skopeo and umoci.
     Oci(Oci),
+    /// All overlays for all nodes of a large cluster.
+    Overlays(overlays::Overlays),
     /// One sender and one receiver over loopback, against quinn alone and others.
     Pair(pair::Pair),
     /// One end of a pair.
@@ -214,11 +217,16 @@ fn boot(options: &Boot) -> Result<()> {
     options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
 }
 
+fn say(text: &str) -> Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
 fn main() -> ExitCode {
     let done = match Bench::parse().what {
         What::Boot(options) => boot(&options),
         What::Swarm(options) => swarm(&options),
         What::Oci(options) => oci(&options),
+        What::Overlays(options) => options.run().and_then(|text| say(&text)),
         What::Pair(options) => pair::pair(&options),
         What::PairEnd(end) => end.run(),
         What::Registry(options) => registry::registry(&options)
