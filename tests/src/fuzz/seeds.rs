@@ -12,8 +12,8 @@ use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
 use wulfpack_shared::image::{Compression, Header, HeaderError, KernelEntry, Part, Run, SignedHeader};
 use wulfpack_shared::wire::{
-    ChunkAsk, ControlRequest, DataAddrs, PeerFrame, Phase, ReportBatch, ReportEvent, ReportKind, TrackRequest, Want,
-    encode,
+    ChunkAsk, ControlRequest, DataAddrs, Listen, NodeState, OrderDone, OrderOutcome, OverlaysRequest, PeerFrame, Phase,
+    ReportBatch, ReportEvent, ReportKind, TrackRequest, Want, encode,
 };
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -178,9 +178,13 @@ fn wire() -> Vec<Vec<u8>> {
     let track = TrackRequest { data, images: vec![], want: 8, have: vec![PublicKey([2; 32])], leaving: false };
     let event = ReportEvent { seq: 1, at_ms: 5, kind: ReportKind::Reached(Phase::Fetch) };
     let report = ReportBatch { boot: BootId([1; 16]), events: vec![event], swarm: None };
+    let done = vec![OrderDone { number: 7, outcome: OrderOutcome::Busy("a job runs".into()) }];
+    let listen = Listen { state: NodeState::default(), done, taken: vec![8], wait_s: 300 };
     vec![
         encode(&ControlRequest::Track(track)),
         encode(&ControlRequest::Report(report)),
+        encode(&ControlRequest::Listen(listen)),
+        encode(&ControlRequest::Overlays(OverlaysRequest { known: vec![Hash::of(b"seed")] })),
         encode(&PeerFrame::Have { image, ranges: vec![Run { first: 0, count: 9 }, Run { first: 20, count: 1 }] }),
         encode(&PeerFrame::Hello { version: 1, images: vec![image] }),
         encode(&ChunkAsk { image, want: Want::Run(Run { first: 4, count: 2 }) }),
