@@ -1,185 +1,248 @@
-//! Links: each member's own, full duplex. A transfer goes through in quanta of one unit: the sender's link serves its flows
-//! in turn, a flow waits while two of its quanta are not delivered, and the receiver's link takes what arrives in order.
-//! So no link ever carries more than its rate, none idles while a flow could use it, and flows share evenly.
+//! Links, full duplex: each member's own, and each rack's to the core of the network.
+//!
+//! A transfer goes through in small pieces. A sender's link serves its flows in turn; a flow waits while two of its pieces have
+//! not been taken in by the receiver, whose link takes what arrives in order; so does a rack's uplink. So no link ever
+//! carries more than its rate, none idles while a flow could use it, and flows share it evenly: max-min fair rates, as
+//! closely as the size of a piece allows (tested against `exact.rs`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::swarm::{ReqId, ServeId};
+use super::flows::{FlowId, Flows};
+use super::{ImageSpec, Spec};
 use crate::time::Mono;
 
-/// Undelivered quanta at which a flow waits.
-const WINDOW: u8 = 2;
+const NEVER: Mono = Mono(u64::MAX);
+/// A piece is at most this part of a run, so that the runs that a link carries at a time advance evenly.
+const PIECES_PER_RUN: u64 = 4;
+const PIECE_LEN: (u64, u64) = (16 << 10, 1 << 20);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FlowId(pub(super) u64);
+/// One direction of a link.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lane {
+    /// Bytes a second; 0 for no limit.
+    rate: u64,
+    free: Mono,
+    bytes: u64,
+}
 
-#[derive(Debug)]
-pub(super) struct Flow {
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) serve: ServeId,
-    pub(super) req: ReqId,
-    next: u32,
-    pub(super) end: u32,
-    in_air: u8,
-    queued: bool,
+impl Lane {
+    const fn new(rate: u64) -> Self {
+        Self { rate, free: Mono::ZERO, bytes: 0 }
+    }
+
+    /// Carries bytes that come at `at`: from when, and until when.
+    fn carry(&mut self, bytes: u32, at: Mono) -> (Mono, Mono) {
+        self.bytes += u64::from(bytes);
+        let begun = self.free.max(at);
+        let nanos = (u64::from(bytes) * 1_000_000_000).checked_div(self.rate).unwrap_or(0);
+        self.free = Mono(begun.0 + nanos);
+        (begun, self.free)
+    }
+
+    fn stall(&mut self, until: Mono) {
+        self.free = self.free.max(until);
+    }
 }
 
 #[derive(Debug)]
 struct Link {
-    rate: u64,
-    up_free: Mono,
-    down_free: Mono,
+    up: Lane,
+    down: Lane,
+    /// What its processor can send and receive together.
+    cpu: Lane,
+    rack: u16,
     turn: VecDeque<FlowId>,
-    /// A `Turn` event is under way for it.
-    scheduled: bool,
-    sent: u64,
-    received: u64,
+    /// The `Turn` event that counts.
+    turn_at: Mono,
 }
 
-/// A quantum on its way.
+/// A piece of a unit on its way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Quantum {
+pub(super) struct Piece {
     pub(super) flow: FlowId,
+    pub(super) from: u32,
+    pub(super) to: u32,
     pub(super) unit: u32,
-    /// When the sender's link has carried it.
+    pub(super) bytes: u32,
+    /// When the sender's link began to carry it.
+    pub(super) begun: Mono,
+    /// When the sender's link, and then each link further on, has carried it.
     pub(super) sent: Mono,
-    /// When the receiver's link has, without latency.
+    pub(super) left_rack: Mono,
+    pub(super) entered_rack: Mono,
     pub(super) received: Mono,
-    /// The last of its flow.
-    pub(super) last: bool,
+    /// The last of its unit; the last of its flow.
+    pub(super) ends_unit: bool,
+    pub(super) ends_flow: bool,
+    /// Its bytes are wrong.
+    pub(super) corrupt: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Network {
     links: Vec<Link>,
-    flows: BTreeMap<FlowId, Flow>,
-    made: u64,
-}
-
-fn carry(bytes: u32, rate: u64) -> u64 {
-    u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1))).unwrap_or(u64::MAX / 4)
+    racks: Vec<(Lane, Lane)>,
+    pub(super) flows: Flows,
+    piece_len: u32,
 }
 
 impl Network {
-    pub(super) fn add(&mut self, rate: u64) {
-        let (up_free, down_free) = (Mono::ZERO, Mono::ZERO);
-        self.links.push(Link {
-            rate,
-            up_free,
-            down_free,
+    pub(super) fn new(spec: &Spec) -> Self {
+        let link = |member: &super::MemberSpec| Link {
+            up: Lane::new(member.rate),
+            down: Lane::new(member.rate),
+            cpu: Lane::new(member.cpu),
+            rack: member.rack,
             turn: VecDeque::new(),
-            scheduled: false,
-            sent: 0,
-            received: 0,
-        });
+            turn_at: NEVER,
+        };
+        let piece = (spec.image.units.blob_len / 1024 / PIECES_PER_RUN).clamp(PIECE_LEN.0, PIECE_LEN.1);
+        Self {
+            links: spec.members.iter().map(link).collect(),
+            racks: spec.rack_rates.iter().map(|&rate| (Lane::new(rate), Lane::new(rate))).collect(),
+            flows: Flows::default(),
+            piece_len: u32::try_from(piece).unwrap_or(u32::MAX),
+        }
     }
 
     pub(super) fn set_rate(&mut self, node: u32, rate: u64) {
-        self.links[node as usize].rate = rate;
+        let link = &mut self.links[node as usize];
+        (link.up.rate, link.down.rate) = (rate, rate);
     }
 
     pub(super) fn stall(&mut self, node: u32, until: Mono) {
         let link = &mut self.links[node as usize];
-        link.up_free = link.up_free.max(until);
-        link.down_free = link.down_free.max(until);
+        link.up.stall(until);
+        link.down.stall(until);
+    }
+
+    pub(super) fn stall_rack(&mut self, rack: u16, until: Mono) {
+        if let Some((out, into)) = self.racks.get_mut(usize::from(rack)) {
+            out.stall(until);
+            into.stall(until);
+        }
     }
 
     pub(super) fn sent(&self, node: u32) -> u64 {
-        self.links[node as usize].sent
+        self.links[node as usize].up.bytes
     }
 
     pub(super) fn received(&self, node: u32) -> u64 {
-        self.links[node as usize].received
+        self.links[node as usize].down.bytes
     }
 
-    pub(super) fn flow(&self, flow: FlowId) -> Option<&Flow> {
-        self.flows.get(&flow)
+    /// Bytes that entered racks from outside.
+    pub(super) fn crossed(&self) -> u64 {
+        self.racks.iter().map(|(_, into)| into.bytes).sum()
     }
 
-    /// The flow that serves this request of this member.
-    pub(super) fn flow_of(&self, from: u32, serve: ServeId) -> Option<FlowId> {
-        self.flows.iter().find(|(_, flow)| flow.from == from && flow.serve == serve).map(|(&id, _)| id)
+    /// Whether a path leads through the core of the network, and racks are told apart at all.
+    fn crosses(&self, from: u32, to: u32) -> bool {
+        !self.racks.is_empty() && self.links[from as usize].rack != self.links[to as usize].rack
     }
 
-    pub(super) fn begin(
-        &mut self,
-        from: u32,
-        to: u32,
-        serve: ServeId,
-        req: ReqId,
-        units: core::ops::Range<u32>,
-    ) -> FlowId {
-        self.made += 1;
-        let id = FlowId(self.made);
-        let flow = Flow { from, to, serve, req, next: units.start, end: units.end, in_air: 0, queued: true };
-        self.flows.insert(id, flow);
+    /// A flow begins; its sender may have to be given a turn.
+    pub(super) fn begin(&mut self, from: u32, id: FlowId) {
         self.links[from as usize].turn.push_back(id);
-        id
     }
 
-    pub(super) fn end(&mut self, id: FlowId) -> Option<Flow> {
-        let flow = self.flows.remove(&id)?;
-        self.links[flow.from as usize].turn.retain(|&other| other != id);
-        Some(flow)
+    /// A flow is broken off.
+    pub(super) fn end(&mut self, id: FlowId) {
+        if let Some(flow) = self.flows.remove(id) {
+            self.links[flow.from as usize].turn.retain(|&other| other != id);
+        }
     }
 
-    /// Ends every flow from or to a member; those that it received, so that their senders can be told.
-    pub(super) fn end_all_of(&mut self, node: u32, other: Option<u32>) -> Vec<Flow> {
-        let between = |flow: &Flow| {
-            other.is_none_or(|other| flow.from == other || flow.to == other) && (flow.from == node || flow.to == node)
-        };
-        let ids: Vec<FlowId> = self.flows.iter().filter(|(_, flow)| between(flow)).map(|(&id, _)| id).collect();
-        ids.into_iter().filter_map(|id| self.end(id)).collect()
-    }
-
-    /// When this link should be given its next turn; `None` if it has nothing to send or waits for one already.
+    /// When this link should be given a turn, if that is not planned yet.
     pub(super) fn wants_turn(&mut self, node: u32, now: Mono) -> Option<Mono> {
         let link = &mut self.links[node as usize];
-        if link.scheduled || link.turn.is_empty() {
-            return None;
-        }
-        link.scheduled = true;
-        Some(link.up_free.max(now))
+        let ready = link.turn.iter().filter_map(|&id| self.flows.get(id)).map(|flow| flow.ready[0]).min()?;
+        let at = ready.max(link.up.free).max(link.cpu.free).max(now);
+        (ready < NEVER && at < link.turn_at).then(|| {
+            link.turn_at = at;
+            at
+        })
     }
 
-    /// The link sends one quantum, if it may by now.
-    pub(super) fn turn(&mut self, node: u32, now: Mono, len_of: impl Fn(u32) -> u32) -> Option<Quantum> {
+    /// The link sends one piece, if it may by now.
+    pub(super) fn turn(&mut self, node: u32, now: Mono, image: &ImageSpec) -> Option<Piece> {
         let link = &mut self.links[node as usize];
-        link.scheduled = false;
-        if link.up_free > now {
+        if link.turn_at != now {
+            return None; // another turn was planned since
+        }
+        link.turn_at = NEVER;
+        if link.up.free.max(link.cpu.free) > now {
             return None;
         }
-        let id = link.turn.pop_front()?;
-        let flow = self.flows.get_mut(&id)?;
+        let place = link.turn.iter().position(|&id| self.flows.get(id).is_some_and(|flow| flow.ready[0] <= now))?;
+        let id = link.turn.remove(place)?;
+        let flow = self.flows.get_mut(id)?;
         let unit = flow.next;
-        let bytes = len_of(unit);
-        let sent = Mono(now.0 + carry(bytes, link.rate));
-        link.up_free = sent;
-        link.sent += u64::from(bytes);
-        flow.next += 1;
-        flow.in_air += 1;
-        let last = flow.next >= flow.end;
-        flow.queued = !last && flow.in_air < WINDOW;
-        if flow.queued {
+        let rest = image.len_of(unit) - flow.offset;
+        let ends_unit = rest <= self.piece_len;
+        let bytes = rest.min(self.piece_len);
+        (flow.next, flow.offset) = if ends_unit { (unit + 1, 0) } else { (unit, flow.offset + bytes) };
+        let ends_flow = flow.next >= flow.end;
+        flow.ready = [flow.ready[1], NEVER];
+        if !ends_flow {
             link.turn.push_back(id);
         }
-        let into = &mut self.links[flow.to as usize];
-        let received = Mono((into.down_free.max(now).0 + carry(bytes, into.rate)).max(sent.0));
-        into.down_free = received;
-        into.received += u64::from(bytes);
-        Some(Quantum { flow: id, unit, sent, received, last })
+        let sent = link.up.carry(bytes, now).1;
+        link.cpu.carry(bytes, now);
+        let (from, to) = (node, flow.to);
+        let (begun, left_rack, entered_rack, received) = (now, now, now, now);
+        let piece = Piece {
+            flow: id,
+            from,
+            to,
+            unit,
+            bytes,
+            begun,
+            sent,
+            left_rack,
+            entered_rack,
+            received,
+            ends_unit,
+            ends_flow,
+            corrupt: false,
+        };
+        Some(piece)
     }
 
-    /// A quantum was delivered: its flow may go on. The sender's link, if it may have to be given a turn.
-    pub(super) fn delivered(&mut self, id: FlowId) -> Option<u32> {
-        let flow = self.flows.get_mut(&id)?;
-        flow.in_air -= 1;
-        if flow.queued || flow.next >= flow.end {
+    /// A piece leaves its rack; when its first byte is at the next link, if it goes through the core.
+    pub(super) fn leave_rack(&mut self, piece: &mut Piece) -> Option<Mono> {
+        if !self.crosses(piece.from, piece.to) {
             return None;
         }
-        flow.queued = true;
-        self.links[flow.from as usize].turn.push_back(id);
-        Some(flow.from)
+        let rack = self.links[piece.from as usize].rack;
+        let (at, done) = match self.racks.get_mut(usize::from(rack)) {
+            Some((out, _)) => out.carry(piece.bytes, piece.begun),
+            None => (piece.begun, piece.sent), // a head is connected to the core itself
+        };
+        piece.left_rack = done.max(piece.sent);
+        Some(at)
+    }
+
+    /// A piece comes to the rack where it belongs; when its first byte is at the receiver's link.
+    pub(super) fn enter_rack(&mut self, piece: &mut Piece, now: Mono) -> Mono {
+        let rack = self.links[piece.to as usize].rack;
+        let (at, done) = match self.racks.get_mut(usize::from(rack)) {
+            Some((_, into)) => into.carry(piece.bytes, now),
+            None => (now, piece.left_rack),
+        };
+        piece.entered_rack = done.max(piece.left_rack);
+        at
+    }
+
+    /// The receiver's link takes a piece in, whose first byte is there now.
+    pub(super) fn take_in(&mut self, piece: &mut Piece, now: Mono, alive: bool) {
+        let into = &mut self.links[piece.to as usize];
+        let (_, done) = into.down.carry(piece.bytes, now);
+        let (_, digested) = into.cpu.carry(piece.bytes, now);
+        piece.received = done.max(digested).max(piece.entered_rack).max(piece.left_rack).max(piece.sent);
+        if alive && let Some(flow) = self.flows.get_mut(piece.flow) {
+            let [first, second] = &mut flow.ready;
+            *if *first == NEVER { first } else { second } = piece.received;
+        }
     }
 }

@@ -10,7 +10,7 @@ impl<T: Tracker> World<T> {
     pub fn unfinished(&self) -> impl Iterator<Item = u32> {
         (0u32..)
             .zip(&self.members)
-            .skip(1)
+            .skip(self.spec.heads as usize)
             .filter(|(_, member)| member.alive && member.finished.is_none())
             .map(|(node, _)| node)
     }
@@ -42,7 +42,7 @@ impl<T: Tracker> World<T> {
 
     /// When the first node started.
     pub fn begun(&self) -> Option<Mono> {
-        self.members.iter().skip(1).filter_map(|member| member.begun).min()
+        self.members.iter().skip(self.spec.heads as usize).filter_map(|member| member.begun).min()
     }
 
     /// A living member's engine.
@@ -65,10 +65,26 @@ impl<T: Tracker> World<T> {
         self.net.received(member)
     }
 
+    /// Bytes that left all heads' links.
+    pub fn head_egress(&self) -> u64 {
+        (0..self.spec.heads).map(|head| self.net.sent(head)).sum()
+    }
+
+    /// Bytes of units that came into racks from outside, and that all nodes' links took in.
+    pub fn cross_rack(&self) -> (u64, u64) {
+        (self.net.crossed(), (self.spec.heads..self.members.len() as u32).map(|node| self.net.received(node)).sum())
+    }
+
     /// The sum of what the living nodes' engines counted.
     pub fn totals(&self) -> Stats {
         let mut sum = Stats::default();
-        for stats in self.members.iter().skip(1).filter_map(|member| member.engine.as_ref()).map(Engine::stats) {
+        for stats in self
+            .members
+            .iter()
+            .skip(self.spec.heads as usize)
+            .filter_map(|member| member.engine.as_ref())
+            .map(Engine::stats)
+        {
             sum.bytes_from_heads += stats.bytes_from_heads;
             sum.bytes_from_peers += stats.bytes_from_peers;
             sum.bytes_duplicate += stats.bytes_duplicate;

@@ -2,13 +2,17 @@
 
 use std::collections::VecDeque;
 
-use super::link::FlowId;
-use super::world::{Event, IMAGE, Observer, Serving, Transfer, World};
-use super::{Fault, Tracker};
+use super::event::Event;
+use super::flows::{Flow, FlowId};
+use super::link::Piece;
+use super::member::Serving;
+use super::world::{IMAGE, World};
+use super::{Observer, Tracker, Transfer};
 use crate::swarm::{
     Candidate, Choice, CloseReason, End, Event as Said, Input, Output, PeerIx, PeerKind, PeerMessage, RefuseReason,
     ReqId, ServeId,
 };
+use crate::time::Mono;
 
 impl<T: Tracker> World<T> {
     pub(super) fn carry_out(&mut self, node: u32, output: Output, inputs: &mut VecDeque<Input>) {
@@ -35,30 +39,47 @@ impl<T: Tracker> World<T> {
 
     fn said(&mut self, node: u32, event: &Said, inputs: &mut VecDeque<Input>) {
         match event {
-            Said::PagesComplete { image } if !Self::is_head(node) => {
+            Said::PagesComplete { image } if !self.spec.is_head(node) => {
                 inputs.push_back(Input::Table { image: *image, lens: self.spec.image.lens.clone() });
             }
-            Said::Complete { .. } => {
-                let now = self.now;
-                self.members[node as usize].finished.get_or_insert(now);
-            }
+            Said::Complete { .. } => self.complete(node),
             _ => {}
         }
     }
 
+    fn complete(&mut self, node: u32) {
+        let member = &mut self.members[node as usize];
+        if member.finished.is_none() && !self.spec.is_head(node) {
+            member.finished = Some(self.now);
+            self.open -= 1;
+        }
+    }
+
     fn fetch(&mut self, node: u32, req: ReqId, peer: u32, choice: Choice, inputs: &mut VecDeque<Input>) {
-        self.members[node as usize].reqs.insert(req, peer);
-        let sent = self.send(node, peer, |conn, to| Event::Ask { conn, from: node, to, req, choice });
-        if !sent {
-            self.members[node as usize].reqs.remove(&req);
+        if self.send(node, peer, |conn, to| Event::Ask { conn, from: node, to, req, choice }) {
+            self.members[node as usize].reqs.push((req, peer));
+        } else {
             inputs.push_back(Input::Ended { req, end: End::PeerGone });
         }
     }
 
     fn cancel(&mut self, node: u32, req: ReqId, inputs: &mut VecDeque<Input>) {
-        let Some(peer) = self.members[node as usize].reqs.remove(&req) else { return };
+        let Some(peer) = self.members[node as usize].take_req(req) else { return };
         inputs.push_back(Input::Ended { req, end: End::Cancelled });
         self.send(node, peer, |conn, to| Event::Withdraw { conn, from: node, to, req });
+    }
+
+    /// A message over a connection has come.
+    pub(super) fn heard(&mut self, conn: u64, from: u32, to: u32, input: Input, observer: &mut impl Observer) {
+        if !self.is_conn(to, from, conn) {
+            return;
+        }
+        if let Input::Ended { req, .. } = &input
+            && self.members[to as usize].take_req(*req).is_none()
+        {
+            return;
+        }
+        self.tell(to, input, observer);
     }
 
     pub(super) fn asked(
@@ -74,9 +95,12 @@ impl<T: Tracker> World<T> {
             return;
         }
         let member = &mut self.members[to as usize];
+        if member.vices.mute {
+            return;
+        }
         member.next_serve += 1;
         let serve = ServeId(member.next_serve);
-        member.serves.insert(serve, Serving { asker: from, req });
+        member.serves.push(Serving { serve, asker: from, req, flow: None });
         self.tell(to, Input::Asked { peer: PeerIx(from), serve, image: IMAGE, choice }, observer);
     }
 
@@ -85,28 +109,31 @@ impl<T: Tracker> World<T> {
             return;
         }
         let mut serves = self.members[to as usize].serves.iter();
-        let Some((&serve, _)) = serves.find(|(_, serving)| serving.asker == from && serving.req == req) else { return };
-        self.stop_serving(to, serve, observer);
-    }
-
-    fn stop_serving(&mut self, node: u32, serve: ServeId, observer: &mut impl Observer) {
-        self.members[node as usize].serves.remove(&serve);
-        if let Some(flow) = self.net.flow_of(node, serve) {
+        let Some(serving) = serves.find(|serving| serving.asker == from && serving.req == req) else { return };
+        let serve = serving.serve;
+        if let Some(Serving { flow: Some(flow), .. }) = self.members[to as usize].take_serving(serve) {
             self.net.end(flow);
         }
-        self.tell(node, Input::Served { serve, complete: false }, observer);
+        self.tell(to, Input::Served { serve, complete: false }, observer);
     }
 
     fn serve(&mut self, node: u32, serve: ServeId, run: crate::image::Run) {
-        let Some(Serving { asker, req }) = self.members[node as usize].serves.get(&serve).copied() else { return };
+        let Some(&mut Serving { asker, req, .. }) = self.members[node as usize].serving(serve) else { return };
         let input = Input::Assigned { req, run };
         self.send(node, asker, |conn, to| Event::Message { conn, from: node, to, input });
-        self.net.begin(node, asker, serve, req, run.first..run.end());
+        let to_life = self.members[asker as usize].life;
+        let ready = [Mono::ZERO; 2];
+        let (next, end, offset) = (run.first, run.end(), 0);
+        let flow = self.net.flows.insert(Flow { from: node, to: asker, to_life, serve, req, next, offset, end, ready });
+        if let Some(serving) = self.members[node as usize].serving(serve) {
+            serving.flow = Some(flow);
+        }
+        self.net.begin(node, flow);
         self.give_turn(node);
     }
 
     fn refuse(&mut self, node: u32, serve: ServeId, reason: RefuseReason) {
-        let Some(Serving { asker, req }) = self.members[node as usize].serves.remove(&serve) else { return };
+        let Some(Serving { asker, req, .. }) = self.members[node as usize].take_serving(serve) else { return };
         let end = match reason {
             RefuseReason::Busy => End::Busy,
             RefuseReason::NotHeld => End::Refused,
@@ -121,48 +148,68 @@ impl<T: Tracker> World<T> {
     }
 
     pub(super) fn take_turn(&mut self, node: u32, observer: &mut impl Observer) {
-        let image = &self.spec.image;
-        if let Some(quantum) = self.net.turn(node, self.now, |unit| image.len_of(unit))
-            && let Some(flow) = self.net.flow(quantum.flow)
-        {
-            let (to, serve) = (flow.to, flow.serve);
-            let bytes = image.len_of(quantum.unit);
-            let (begun, sent, received) = (self.now, quantum.sent, quantum.received);
-            observer.transfer(&Transfer { from: node, to, unit: quantum.unit, bytes, begun, sent, received });
-            let corrupt = self.members[node as usize].corrupt;
-            let at = quantum.received + self.spec.links.latency;
-            let (life, last) = (self.members[to as usize].life, quantum.last);
-            self.queue.push(at, Event::Arrived { flow: quantum.flow, unit: quantum.unit, to, life, corrupt, last });
-            if last {
-                let life = self.members[node as usize].life;
-                self.queue.push(sent, Event::AllSent { from: node, life, serve });
+        if let Some(mut piece) = self.net.turn(node, self.now, &self.spec.image) {
+            let member = &self.members[node as usize];
+            piece.corrupt = member.vices.corrupt;
+            if piece.ends_flow
+                && let Some(flow) = self.net.flows.get(piece.flow)
+            {
+                let (serve, life) = (flow.serve, member.life);
+                self.queue.push(piece.sent, Event::AllSent { from: node, life, serve });
+            }
+            match self.net.leave_rack(&mut piece) {
+                Some(at) => self.queue.push(at, Event::Hop(Box::new(piece))),
+                None => self.land(piece, observer),
             }
         }
         self.give_turn(node);
     }
 
-    pub(super) fn arrived(
-        &mut self,
-        id: FlowId,
-        unit: u32,
-        (to, life): (u32, u32),
-        corrupt: bool,
-        last: bool,
-        observer: &mut impl Observer,
-    ) {
-        let Some(flow) = self.net.flow(id) else { return }; // cancelled or broken meanwhile
-        let (from, req) = (flow.from, flow.req);
-        if let Some(sender) = self.net.delivered(id) {
-            self.give_turn(sender);
+    pub(super) fn hop(&mut self, mut piece: Piece, observer: &mut impl Observer) {
+        let at = self.net.enter_rack(&mut piece, self.now);
+        if at > self.now {
+            self.queue.push(at, Event::Land(Box::new(piece)));
+        } else {
+            self.land(piece, observer);
         }
+    }
+
+    /// A piece's first byte is at the receiver's link.
+    pub(super) fn land(&mut self, mut piece: Piece, observer: &mut impl Observer) {
+        let life = self.net.flows.get(piece.flow).map(|flow| flow.to_life);
+        let alive = life.is_some_and(|life| self.lives(piece.to, life));
+        self.net.take_in(&mut piece, self.now, alive);
+        let Piece { flow, from, to, unit, bytes, begun, sent, left_rack, entered_rack, received, .. } = piece;
+        observer.transfer(&Transfer { from, to, unit, bytes, begun, sent, left_rack, entered_rack, received });
+        if piece.ends_unit && life.is_some() {
+            let (corrupt, last) = (piece.corrupt, piece.ends_flow);
+            self.queue.push(received + self.spec.links.latency, Event::Arrived { flow, unit, corrupt, last });
+        }
+        if begun < self.now {
+            self.give_turn(from);
+        }
+    }
+
+    pub(super) fn arrived(&mut self, id: FlowId, unit: u32, corrupt: bool, last: bool, observer: &mut impl Observer) {
+        let Some(&Flow { from, to, to_life, req, .. }) = self.net.flows.get(id) else { return }; // broken off meanwhile
         if last {
-            self.net.end(id);
+            self.net.flows.remove(id);
         }
-        if !self.lives(to, life) || !self.members[to as usize].reqs.contains_key(&req) {
+        if !self.lives(to, to_life) || !self.members[to as usize].has_req(req) {
             return;
         }
+        let vices = self.members[to as usize].vices;
+        if vices.full {
+            self.members[to as usize].take_req(req);
+            self.send(to, from, |conn, from| Event::Withdraw { conn, from: to, to: from, req });
+            return self.tell(to, Input::Ended { req, end: End::StoreFull }, observer);
+        }
+        let corrupt = corrupt || (vices.flips > 0 && self.chance(u64::from(vices.flips)) == 0);
+        if !corrupt {
+            observer.verified(self.now, to, unit);
+        }
         self.tell(to, if corrupt { Input::Corrupt { req, unit } } else { Input::Verified { req, unit } }, observer);
-        if (corrupt || last) && self.members[to as usize].reqs.remove(&req).is_some() {
+        if (corrupt || last) && self.members[to as usize].take_req(req).is_some() {
             self.tell(to, Input::Ended { req, end: End::Done }, observer);
         }
         if corrupt && !last {
@@ -172,40 +219,20 @@ impl<T: Tracker> World<T> {
 
     fn close(&mut self, node: u32, peer: u32, reason: CloseReason, inputs: &mut VecDeque<Input>) {
         if reason == CloseReason::Full {
-            let mut others =
-                self.members[node as usize].conns.keys().copied().filter(|&other| other != peer && other != 0);
+            let others = self.members[node as usize].conns.peers().iter().copied();
             let named: Vec<_> = others
-                .by_ref()
+                .filter(|&other| other != peer && !self.spec.is_head(other))
                 .take(2)
-                .map(|other| Candidate { peer: PeerIx(other), kind: PeerKind::Node, same_rack: true })
+                .map(|other| Candidate {
+                    peer: PeerIx(other),
+                    kind: PeerKind::Node,
+                    same_rack: self.spec.same_rack(peer, other),
+                })
                 .collect();
             let full = Input::Message { peer: Self::peer(node), message: PeerMessage::Full };
             self.send(node, peer, |conn, to| Event::Message { conn, from: node, to, input: Input::Candidates(named) });
             self.send(node, peer, |conn, to| Event::Message { conn, from: node, to, input: full });
         }
         self.hang_up(node, peer, inputs);
-    }
-
-    pub(super) fn fail(&mut self, node: u32, fault: Fault, observer: &mut impl Observer) {
-        let life = self.members[node as usize].life;
-        match fault {
-            Fault::Die => self.die(node),
-            Fault::Return => {
-                if !self.members[node as usize].alive {
-                    self.members[node as usize].alive = true;
-                    self.queue.push(self.now, Event::Start { node, life });
-                }
-            }
-            Fault::Stall(millis) => {
-                self.net.stall(node, self.now + core::time::Duration::from_millis(u64::from(millis)))
-            }
-            Fault::Rate(rate) => self.net.set_rate(node, rate),
-            Fault::Corrupt(corrupt) => self.members[node as usize].corrupt = corrupt,
-            Fault::Boast => {
-                let run = self.whole();
-                self.members[node as usize].corrupt = true;
-                self.tell(node, Input::Held { image: IMAGE, run }, observer);
-            }
-        }
     }
 }

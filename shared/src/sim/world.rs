@@ -1,171 +1,21 @@
 //! The loop: members, their clocks, and what happens to them.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-use super::link::{FlowId, Network};
+use super::event::Event;
+use super::link::Network;
+use super::member::Member;
 use super::queue::Queue;
-use super::{Fault, Spec, Trace, Tracker};
+use super::{Fault, Observer, Spec, Trace, Tracker};
 use crate::image::Run;
-use crate::swarm::{Choice, Engine, ImageIx, Input, Output, PeerIx, ReqId, ServeId};
+use crate::swarm::{Engine, ImageIx, Input, PeerIx};
 use crate::time::{Mono, Now};
 
 /// The one image of a simulation.
 pub(super) const IMAGE: ImageIx = ImageIx(0);
-
-/// Sees every input and output as it happens. The engine is as it is after the input.
-pub trait Observer {
-    /// A member's engine was told something.
-    fn input(&mut self, _at: Mono, _member: u32, _engine: &Engine, _input: &Input) {}
-    /// A member's engine said something.
-    fn output(&mut self, _at: Mono, _member: u32, _engine: &Engine, _output: &Output) {}
-    /// A unit was carried.
-    fn transfer(&mut self, _transfer: &Transfer) {}
-}
-
-/// Sees nothing.
-#[derive(Clone, Copy, Debug)]
-pub struct Unobserved;
-
-impl Observer for Unobserved {}
-
-/// One unit carried over two links.
-#[derive(Clone, Copy, Debug)]
-pub struct Transfer {
-    /// Who sent it.
-    pub from: u32,
-    /// Who received it.
-    pub to: u32,
-    /// Which unit.
-    pub unit: u32,
-    /// Its bytes.
-    pub bytes: u32,
-    /// When its first bit left.
-    pub begun: Mono,
-    /// When its last bit had left.
-    pub sent: Mono,
-    /// When its last bit had passed the receiver's link, without latency.
-    pub received: Mono,
-}
-
-/// What happens at a time.
-#[derive(Debug)]
-pub(super) enum Event {
-    Start {
-        node: u32,
-        life: u32,
-    },
-    JoinAsked {
-        node: u32,
-        life: u32,
-    },
-    TrackerAsked {
-        node: u32,
-        life: u32,
-        want: u16,
-    },
-    /// Not bound to a connection.
-    Tell {
-        node: u32,
-        life: u32,
-        input: Input,
-    },
-    /// Over a connection; void if it is gone.
-    Message {
-        conn: u64,
-        from: u32,
-        to: u32,
-        input: Input,
-    },
-    Ask {
-        conn: u64,
-        from: u32,
-        to: u32,
-        req: ReqId,
-        choice: Choice,
-    },
-    Withdraw {
-        conn: u64,
-        from: u32,
-        to: u32,
-        req: ReqId,
-    },
-    DialArrived {
-        from: u32,
-        life: u32,
-        to: u32,
-    },
-    Established {
-        from: u32,
-        from_life: u32,
-        to: u32,
-        to_life: u32,
-    },
-    /// This end learns that the connection is gone.
-    Gone {
-        conn: u64,
-        node: u32,
-        peer: u32,
-    },
-    Wake {
-        node: u32,
-        life: u32,
-    },
-    Turn {
-        node: u32,
-    },
-    /// The last byte of a flow has left.
-    AllSent {
-        from: u32,
-        life: u32,
-        serve: ServeId,
-    },
-    Arrived {
-        flow: FlowId,
-        unit: u32,
-        to: u32,
-        life: u32,
-        corrupt: bool,
-        last: bool,
-    },
-    Fault {
-        node: u32,
-        fault: Fault,
-    },
-}
-
-/// A peer's request, as the sender's shell knows it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Serving {
-    pub(super) asker: u32,
-    pub(super) req: ReqId,
-}
-
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) engine: Option<Engine>,
-    pub(super) life: u32,
-    pub(super) alive: bool,
-    pub(super) conns: BTreeMap<u32, Conn>,
-    pub(super) reqs: BTreeMap<ReqId, u32>,
-    pub(super) serves: BTreeMap<ServeId, Serving>,
-    pub(super) next_serve: u64,
-    pub(super) wake: Option<Mono>,
-    pub(super) cpu_free: Mono,
-    pub(super) corrupt: bool,
-    pub(super) finished: Option<Mono>,
-    pub(super) begun: Option<Mono>,
-}
-
-/// One end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Conn {
-    pub(super) id: u64,
-    /// The last message to the other end arrives then: order is kept.
-    pub(super) last: Mono,
-}
 
 /// A simulation under way.
 pub struct World<T> {
@@ -175,10 +25,17 @@ pub struct World<T> {
     pub(super) members: Vec<Member>,
     pub(super) net: Network,
     pub(super) tracker: T,
+    pub(super) tracker_dead: bool,
+    /// Until when each rack is cut off from the others.
+    pub(super) racks_dark: Vec<Mono>,
     pub(super) rng: ChaCha8Rng,
     pub(super) next_conn: u64,
     pub(super) trace: Option<Trace>,
     pub(super) events: u64,
+    /// Living nodes that are not complete.
+    pub(super) open: u32,
+    /// What an engine is still to be told; empty between two events.
+    inputs: VecDeque<Input>,
 }
 
 impl<T> core::fmt::Debug for World<T> {
@@ -192,33 +49,23 @@ impl<T: Tracker> World<T> {
     pub fn new(spec: Spec, tracker: T) -> Self {
         let mut world = Self {
             now: Mono::ZERO,
-            queue: Queue::new(),
-            members: vec![],
-            net: Network::default(),
+            queue: Queue::new(events_per_second(&spec)),
+            members: spec.members.iter().map(|_| Member::new()).collect(),
+            net: Network::new(&spec),
             tracker,
+            tracker_dead: false,
+            racks_dark: vec![],
             rng: ChaCha8Rng::seed_from_u64(spec.seed),
             next_conn: 0,
             trace: Some(Trace::default()),
             events: 0,
+            open: 0,
+            inputs: VecDeque::new(),
             spec,
         };
         for (node, member) in (0u32..).zip(&world.spec.members) {
-            world.net.add(member.rate);
-            world.members.push(Member {
-                engine: None,
-                life: 0,
-                alive: true,
-                conns: BTreeMap::new(),
-                reqs: BTreeMap::new(),
-                serves: BTreeMap::new(),
-                next_serve: 0,
-                wake: None,
-                cpu_free: Mono::ZERO,
-                corrupt: false,
-                finished: None,
-                begun: None,
-            });
             world.queue.push(member.start, Event::Start { node, life: 0 });
+            world.open += u32::from(!world.spec.is_head(node));
         }
         world
     }
@@ -248,12 +95,8 @@ impl<T: Tracker> World<T> {
 
     /// Runs until every living node is complete, or until `until`. Whether all are.
     pub fn run_to_completion(&mut self, until: Mono, observer: &mut impl Observer) -> bool {
-        let mut open = true;
-        while open && self.step(until, observer) {
-            open = self.events.is_multiple_of(64) || self.queue.next_at().is_none();
-            open = !open || self.unfinished().next().is_some();
-        }
-        self.unfinished().next().is_none()
+        while self.open > 0 && self.step(until, observer) {}
+        self.open == 0
     }
 
     /// Runs until `until`.
@@ -272,15 +115,7 @@ impl<T: Tracker> World<T> {
                     self.tell(node, input, observer);
                 }
             }
-            Event::Message { conn, from, to, input } => {
-                let over = match &input {
-                    Input::Ended { req, .. } => self.members[to as usize].reqs.remove(req).is_none(),
-                    _ => false,
-                };
-                if !over && self.is_conn(to, from, conn) {
-                    self.tell(to, input, observer);
-                }
-            }
+            Event::Message { conn, from, to, input } => self.heard(conn, from, to, input, observer),
             Event::Ask { conn, from, to, req, choice } => self.asked(conn, from, to, req, choice, observer),
             Event::Withdraw { conn, from, to, req } => self.withdrawn(conn, from, to, req, observer),
             Event::DialArrived { from, life, to } => self.dial_arrived(from, life, to),
@@ -288,46 +123,60 @@ impl<T: Tracker> World<T> {
                 self.established((from, from_life), (to, to_life), observer);
             }
             Event::Gone { conn, node, peer } => self.gone(conn, node, peer, observer),
-            Event::Wake { node, life } => {
-                if self.lives(node, life) {
-                    self.members[node as usize].wake = None;
-                    self.tell(node, Input::Tick, observer);
-                }
-            }
+            Event::Wake { node, life } => self.wake(node, life, observer),
             Event::Turn { node } => self.take_turn(node, observer),
+            Event::Hop(piece) => self.hop(*piece, observer),
+            Event::Land(piece) => self.land(*piece, observer),
             Event::AllSent { from, life, serve } => {
-                if self.lives(from, life) && self.members[from as usize].serves.remove(&serve).is_some() {
+                if self.lives(from, life) && self.members[from as usize].take_serving(serve).is_some() {
                     self.tell(from, Input::Served { serve, complete: true }, observer);
                 }
             }
-            Event::Arrived { flow, unit, to, life, corrupt, last } => {
-                self.arrived(flow, unit, (to, life), corrupt, last, observer);
-            }
+            Event::Arrived { flow, unit, corrupt, last } => self.arrived(flow, unit, corrupt, last, observer),
             Event::Fault { node, fault } => self.fail(node, fault, observer),
         }
     }
 
+    fn wake(&mut self, node: u32, life: u32, observer: &mut impl Observer) {
+        let member = &mut self.members[node as usize];
+        if !(member.alive && member.life == life && member.wake == Some(self.now)) {
+            return;
+        }
+        member.wake = None;
+        let due = member.engine.as_ref().and_then(Engine::poll_timeout).is_some_and(|(at, _)| at <= self.now);
+        if due { self.tell(node, Input::Tick, observer) } else { self.set_wake(node) }
+    }
+
     /// Hands an input to a member's engine, and does what it then says.
-    pub(super) fn tell(&mut self, node: u32, input: Input, observer: &mut impl Observer) {
+    pub(super) fn tell<O: Observer>(&mut self, node: u32, input: Input, observer: &mut O) {
         let now = self.now;
-        let mut inputs = std::collections::VecDeque::from([input]);
+        let mut inputs = core::mem::take(&mut self.inputs);
+        inputs.push_back(input);
         while let Some(input) = inputs.pop_front() {
-            let Some(engine) = &mut self.members[node as usize].engine else { return };
+            let Some(engine) = &mut self.members[node as usize].engine else { break };
             if let Some(trace) = &mut self.trace {
                 trace.input(now, node, &input);
             }
-            engine.handle_input(Now::mono(now), input.clone());
-            observer.input(now, node, engine, &input);
-            while let Some(output) = self.members[node as usize].engine.as_mut().and_then(Engine::poll_output) {
+            if O::WATCHES {
+                engine.handle_input(Now::mono(now), input.clone());
+                observer.input(now, node, engine, &input);
+            } else {
+                engine.handle_input(Now::mono(now), input);
+            }
+            while let Some(engine) = &mut self.members[node as usize].engine
+                && let Some(output) = engine.poll_output()
+            {
                 if let Some(trace) = &mut self.trace {
                     trace.output(node, &output);
                 }
-                if let Some(engine) = &self.members[node as usize].engine {
+                if O::WATCHES {
                     observer.output(now, node, engine, &output);
                 }
                 self.carry_out(node, output, &mut inputs);
             }
         }
+        inputs.clear();
+        self.inputs = inputs;
         self.set_wake(node);
     }
 
@@ -335,8 +184,9 @@ impl<T: Tracker> World<T> {
         let member = &mut self.members[node as usize];
         let Some((at, _)) = member.engine.as_ref().and_then(Engine::poll_timeout) else { return };
         if member.wake.is_none_or(|wake| at < wake) {
+            let at = at.max(self.now);
             member.wake = Some(at);
-            self.queue.push(at.max(self.now), Event::Wake { node, life: member.life });
+            self.queue.push(at, Event::Wake { node, life: member.life });
         }
     }
 
@@ -354,11 +204,14 @@ impl<T: Tracker> World<T> {
         Run { first: 0, count: self.spec.image.units.total() }
     }
 
-    pub(super) const fn is_head(node: u32) -> bool {
-        node == 0
-    }
-
     pub(super) const fn peer(node: u32) -> PeerIx {
         PeerIx(node)
     }
+}
+
+/// A rough guess, for the queue: a dozen events for each piece of a run that all links carry.
+fn events_per_second(spec: &Spec) -> u64 {
+    let rates: u128 = spec.members.iter().map(|member| u128::from(member.rate)).sum();
+    let run = u128::from(spec.image.units.blob_len / 1024).clamp(64 << 10, 4 << 20);
+    u64::try_from(rates * 48 / run).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,8 @@ use wulfpack_shared::sim::{Observer, Spec, Transfer};
 use wulfpack_shared::swarm::{Engine, Event, ImageIx, Input, Output, PeerIx, PeerMessage, ReqId, ServeId};
 use wulfpack_shared::time::Mono;
 
+use super::audit::{Audit, Plant};
+
 const IMAGE: ImageIx = ImageIx(0);
 
 #[derive(Debug, Default)]
@@ -20,8 +22,6 @@ struct Seen {
     open: BTreeMap<ServeId, PeerIx>,
     serving: BTreeMap<ServeId, PeerIx>,
     complete: bool,
-    last_sent: Mono,
-    last_received: Mono,
 }
 
 /// Watches a simulation and keeps what it found wrong.
@@ -30,6 +30,7 @@ pub struct Checker {
     spec: Spec,
     liars: Vec<u32>,
     seen: BTreeMap<u32, Seen>,
+    audit: Audit,
     /// What must not have happened.
     pub faults: Vec<String>,
     /// When the head said that all is held by two live nodes.
@@ -41,8 +42,13 @@ pub struct Checker {
 impl Checker {
     /// For a simulation; liars may lie.
     pub fn new(spec: &Spec, liars: &[u32]) -> Self {
-        let (seen, faults) = (BTreeMap::new(), vec![]);
-        Self { spec: spec.clone(), liars: liars.to_vec(), seen, faults, covered: None, starved: 0 }
+        let (seen, faults, audit) = (BTreeMap::new(), vec![], Audit::new(Plant::from(spec)));
+        Self { spec: spec.clone(), liars: liars.to_vec(), seen, audit, faults, covered: None, starved: 0 }
+    }
+
+    /// What must not have happened, all that was carried included.
+    pub fn findings(&self) -> Vec<String> {
+        self.faults.iter().cloned().chain(self.audit.findings()).collect()
     }
 
     fn must(&mut self, holds: bool, at: Mono, member: u32, what: &str) {
@@ -81,10 +87,12 @@ impl Observer for Checker {
         let seen = self.seen.entry(member).or_default();
         match input {
             Input::Image { .. } => {
-                let Seen { last_sent, last_received, again, .. } = core::mem::take(seen);
-                *seen = Seen { last_sent, last_received, again, ..Seen::default() }; // a new life
+                *seen = Seen { again: seen.again, ..Seen::default() }; // a new life
             }
-            Input::Held { run, .. } => seen.verified.extend(run.iter()),
+            Input::Held { run, .. } => {
+                seen.verified.extend(run.iter());
+                run.iter().for_each(|unit| self.audit.verified(at, member, unit));
+            }
             Input::Verified { req, unit } => {
                 let asked = seen.requests.contains(req);
                 seen.again += u64::from(!seen.verified.insert(*unit));
@@ -115,7 +123,12 @@ impl Observer for Checker {
         match output {
             Output::Fetch { req, .. } => {
                 let new = seen.requests.insert(*req);
-                self.must(new && member != 0, at, member, "a request's id comes twice, or a head fetches");
+                self.must(
+                    new && !self.spec.is_head(member),
+                    at,
+                    member,
+                    "a request's id comes twice, or a head fetches",
+                );
             }
             Output::Cancel { req } => {
                 let right = seen.requests.contains(req) && seen.cancelled.insert(*req);
@@ -151,17 +164,13 @@ impl Observer for Checker {
     }
 
     fn transfer(&mut self, transfer: &Transfer) {
-        let Transfer { from, to, unit, begun, sent, received, bytes } = *transfer;
-        let best = self.spec.members.get(from as usize).map_or(1, |member| member.rate.max(1));
-        let least = u64::from(bytes) * 1_000_000_000 / best;
-        let sender = self.seen.entry(from).or_default();
-        let (free, holds) = (sender.last_sent <= begun, sender.verified.contains(&unit));
-        sender.last_sent = sent;
-        let receiver = self.seen.entry(to).or_default();
-        let in_order = receiver.last_received <= received;
-        receiver.last_received = received;
-        self.must(free && sent.0 - begun.0 >= least, begun, from, "its link carries more than its rate");
-        self.must(in_order, begun, to, "its link takes in more than its rate");
-        self.must(holds, begun, from, "sends a unit before it has verified it");
+        let sender = self.seen.entry(transfer.from).or_default();
+        let holds = sender.verified.contains(&transfer.unit);
+        self.must(holds, transfer.begun, transfer.from, "sends a unit before it has verified it");
+        self.audit.transfer(transfer);
+    }
+
+    fn verified(&mut self, at: Mono, member: u32, unit: u32) {
+        self.audit.verified(at, member, unit);
     }
 }
