@@ -16,6 +16,7 @@ pub mod ndp;
 pub mod nodeset;
 pub mod orders;
 pub mod overlay;
+pub mod plan;
 pub mod registry;
 pub mod remote;
 pub mod serve;

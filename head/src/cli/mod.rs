@@ -11,6 +11,7 @@
 //! * `in_use`: which image versions running nodes use.
 //! * `service`: what `init` prepares for the service, its user and its unit.
 //! * `audit`: records of what commands do without the head.
+//! * `plan`: simulates what a cluster would do.
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `overlay`: what nodes are made of beside their image.
 //! * `orders`: tells running nodes to do something, and shows how it goes.
@@ -39,6 +40,7 @@ mod nodes;
 mod orders;
 mod overlay;
 mod overlay_change;
+mod plan;
 mod profile;
 mod render;
 mod report;
@@ -65,6 +67,7 @@ pub use key::KeyCommand;
 pub use log::LogArgs;
 pub use node::NodeCommand;
 pub use overlay::OverlayCommand;
+pub use plan::PlanArgs;
 pub use profile::ProfileCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use report::BootCommand;

@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 use super::render::colours_on;
 use super::{
     BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, EventsCommand, HistoryCommand, ImageCommand,
-    ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, ProfileCommand, SshCommand, TicketCommand,
-    UndoCommand, UpgradeCommand, note, serve, write_out,
+    ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, PlanArgs, ProfileCommand, SshCommand,
+    TicketCommand, UndoCommand, UpgradeCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -68,6 +68,7 @@ enum Command {
     /// The files that make an image a certain node: show, change, push them.
     #[command(subcommand)]
     Overlay(OverlayCommand),
+    Plan(PlanArgs),
     /// Write the manual pages of all commands, and of `wulf-agent`, into a directory.
     Man {
         /// The directory, such as /usr/share/man/man1; it must exist.
@@ -103,6 +104,7 @@ impl Wulf {
             Command::Config(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Overlay(command) => command.run(context),
+            Command::Plan(args) => args.run(context),
             Command::Man { dir } => {
                 for program in [Self::command(), wulfpack_agent::cli::Cli::command()] {
                     clap_mangen::generate_to(program, &dir)

@@ -196,7 +196,7 @@ impl<T: Tracker> World<T> {
         told.push(Input::Disconnected { peer: PeerIx(peer) });
         let broken: Vec<Serving> = member.serves.extract_if(.., |serving| serving.asker == peer).collect();
         for flow in broken.into_iter().filter_map(|serving| serving.flow) {
-            self.net.end(flow);
+            self.end_flow(flow);
         }
         told
     }

@@ -71,6 +71,8 @@ pub(super) enum Event {
     Turn {
         node: u32,
     },
+    /// A unit has gone through, if the rates are still what they were.
+    Through,
     /// A piece is at the uplink of the rack where it belongs.
     Hop(Box<Piece>),
     /// A piece that went through the core is at the receiver's link.

@@ -78,32 +78,32 @@ impl<T: Tracker> World<T> {
     /// A member dies without a word; its peers notice later.
     fn die(&mut self, node: u32) {
         let noticed = self.now + self.spec.links.death_noticed;
-        let head = self.spec.is_head(node);
+        let counts = !self.spec.is_head(node) && self.is_awaited(node);
         let member = &mut self.members[node as usize];
         if !member.alive {
             return;
         }
-        self.open -= u32::from(member.finished.is_none() && !head);
+        self.open -= u32::from(member.finished.is_none() && counts);
         member.alive = false;
         member.life += 1;
         member.engine = None;
         member.wake = None;
         member.finished = None;
         member.reqs.clear();
-        for flow in member.serves.drain(..).filter_map(|serving| serving.flow) {
-            self.net.end(flow);
-        }
-        for (peer, conn) in core::mem::take(&mut member.conns).iter() {
+        let flows: Vec<_> = member.serves.drain(..).filter_map(|serving| serving.flow).collect();
+        let conns = core::mem::take(&mut member.conns);
+        flows.into_iter().for_each(|flow| self.end_flow(flow));
+        for (peer, conn) in conns.iter() {
             self.queue.push(noticed, Event::Gone { conn: conn.id, node: peer, peer: node });
         }
     }
 
     fn come_back(&mut self, node: u32) {
-        let head = self.spec.is_head(node);
+        let counts = !self.spec.is_head(node) && self.is_awaited(node);
         let member = &mut self.members[node as usize];
         if !member.alive {
             member.alive = true;
-            self.open += u32::from(!head);
+            self.open += u32::from(counts);
             self.queue.push(self.now, Event::Start { node, life: member.life });
         }
     }

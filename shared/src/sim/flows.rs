@@ -22,8 +22,41 @@ pub(super) struct Flow {
     pub(super) next: u32,
     pub(super) offset: u32,
     pub(super) end: u32,
-    /// When the next piece may be sent, and the one after it.
-    pub(super) ready: [Mono; 2],
+    /// When the next piece may be sent, and those after it.
+    pub(super) ready: [Mono; WINDOW],
+}
+
+/// How many pieces of a flow may be under way.
+pub(super) const WINDOW: usize = 4;
+/// How many of those on a path of two links.
+pub(super) const SHORT_WINDOW: usize = 2;
+/// Nobody knows when.
+pub(super) const NEVER: Mono = Mono(u64::MAX);
+
+impl Flow {
+    /// What `ready` is at first, on a path through the core of the network or not.
+    pub(super) const fn window(long: bool) -> [Mono; WINDOW] {
+        let mut ready = [Mono::ZERO; WINDOW];
+        let mut place = if long { WINDOW } else { SHORT_WINDOW };
+        while place < WINDOW {
+            ready[place] = NEVER;
+            place += 1;
+        }
+        ready
+    }
+
+    /// A piece is under way.
+    pub(super) fn sent(&mut self) {
+        self.ready.rotate_left(1);
+        self.ready[WINDOW - 1] = NEVER;
+    }
+
+    /// A piece is taken in at `at`: another may be sent then.
+    pub(super) fn taken(&mut self, at: Mono) {
+        if let Some(place) = self.ready.iter_mut().find(|ready| **ready == NEVER) {
+            *place = at;
+        }
+    }
 }
 
 /// All flows.

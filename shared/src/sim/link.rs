@@ -1,17 +1,16 @@
 //! Links, full duplex: each member's own, and each rack's to the core of the network.
 //!
-//! A transfer goes through in small pieces. A sender's link serves its flows in turn; a flow waits while two of its pieces have
-//! not been taken in by the receiver, whose link takes what arrives in order; so does a rack's uplink. So no link ever
+//! A transfer goes through in small pieces. A sender's link serves its flows in turn; a flow waits while two of its pieces
+//! (four on a path through the core) have not been taken in by the receiver, whose link takes what arrives in order; so does a rack's uplink. So no link ever
 //! carries more than its rate, none idles while a flow could use it, and flows share it evenly: max-min fair rates, as
 //! closely as the size of a piece allows (tested against `exact.rs`).
 
 use std::collections::VecDeque;
 
-use super::flows::{FlowId, Flows};
+use super::flows::{FlowId, Flows, NEVER};
 use super::{ImageSpec, Spec};
 use crate::time::Mono;
 
-const NEVER: Mono = Mono(u64::MAX);
 /// A piece is at most this part of a run, so that the runs that a link carries at a time advance evenly.
 const PIECES_PER_RUN: u64 = 4;
 const PIECE_LEN: (u64, u64) = (16 << 10, 1 << 20);
@@ -137,7 +136,7 @@ impl Network {
     }
 
     /// Whether a path leads through the core of the network, and racks are told apart at all.
-    fn crosses(&self, from: u32, to: u32) -> bool {
+    pub(super) fn crosses(&self, from: u32, to: u32) -> bool {
         !self.racks.is_empty() && self.links[from as usize].rack != self.links[to as usize].rack
     }
 
@@ -183,7 +182,7 @@ impl Network {
         let bytes = rest.min(self.piece_len);
         (flow.next, flow.offset) = if ends_unit { (unit + 1, 0) } else { (unit, flow.offset + bytes) };
         let ends_flow = flow.next >= flow.end;
-        flow.ready = [flow.ready[1], NEVER];
+        flow.sent();
         if !ends_flow {
             link.turn.push_back(id);
         }
@@ -241,8 +240,7 @@ impl Network {
         let (_, digested) = into.cpu.carry(piece.bytes, now);
         piece.received = done.max(digested).max(piece.entered_rack).max(piece.left_rack).max(piece.sent);
         if alive && let Some(flow) = self.flows.get_mut(piece.flow) {
-            let [first, second] = &mut flow.ready;
-            *if *first == NEVER { first } else { second } = piece.received;
+            flow.taken(piece.received);
         }
     }
 }

@@ -5,11 +5,12 @@
 //!
 //! * `spec.rs`: what is simulated; `world.rs` and `event.rs`: the loop; `member.rs`: what is kept of a member.
 //! * `shell.rs`: does what engines say; `conn.rs`: joins, connections, messages; `faults.rs`: what goes wrong.
-//! * `link.rs` and `flows.rs`: the network; `queue.rs`: what happens next; `tracker.rs`: who is told of whom.
+//! * `link.rs`, `flows.rs` and `exact.rs`: the network; `queue.rs`: what happens next; `tracker.rs`: who is told of whom.
 //! * `observe.rs`: watching it; `trace.rs`: the hash of a run; `report.rs`: what can be asked of it.
 
 mod conn;
 mod event;
+mod exact;
 mod faults;
 mod flows;
 mod link;

@@ -1,18 +1,44 @@
 //! What can be asked of a simulation.
 
-use super::world::World;
+use super::world::{IMAGE, World};
 use super::{Spec, Trace, Tracker};
 use crate::swarm::{Engine, Stats};
 use crate::time::Mono;
 
 impl<T: Tracker> World<T> {
-    /// Living nodes that are not complete, or have not joined.
+    /// Living nodes that are waited for and are not complete, or have not joined.
     pub fn unfinished(&self) -> impl Iterator<Item = u32> {
         (0u32..)
             .zip(&self.members)
             .skip(self.spec.heads as usize)
-            .filter(|(_, member)| member.alive && member.finished.is_none())
+            .filter(|&(node, member)| member.alive && member.finished.is_none() && self.is_awaited(node))
             .map(|(node, _)| node)
+    }
+
+    /// Whether the simulation is not over before this node is complete.
+    pub(super) fn is_awaited(&self, node: u32) -> bool {
+        self.spec.members.get(node as usize).is_some_and(|member| member.awaited)
+    }
+
+    /// Whether every living node that is waited for is complete.
+    pub const fn is_complete(&self) -> bool {
+        self.open == 0
+    }
+
+    /// When a head said that every unit is verified on two live nodes.
+    pub const fn covered(&self) -> Option<Mono> {
+        self.covered
+    }
+
+    /// When a member was switched on.
+    pub fn started(&self, member: u32) -> Option<Mono> {
+        self.members.get(member as usize)?.begun
+    }
+
+    /// Units that all living nodes hold together.
+    pub fn units_held(&self) -> u64 {
+        let engines = self.members.iter().skip(self.spec.heads as usize).filter_map(|member| member.engine.as_ref());
+        engines.map(|engine| u64::from(engine.held_count(IMAGE))).sum()
     }
 
     /// The simulated time.

@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 
 use super::event::Event;
+use super::exact::Through;
 use super::flows::{Flow, FlowId};
 use super::link::Piece;
-use super::member::Serving;
+use super::member::{Member, Serving};
 use super::world::{IMAGE, World};
 use super::{Observer, Tracker, Transfer};
 use crate::swarm::{
     Candidate, Choice, CloseReason, End, Event as Said, Input, Output, PeerIx, PeerKind, PeerMessage, RefuseReason,
     ReqId, ServeId,
 };
-use crate::time::Mono;
 
 impl<T: Tracker> World<T> {
     pub(super) fn carry_out(&mut self, node: u32, output: Output, inputs: &mut VecDeque<Input>) {
@@ -43,6 +43,7 @@ impl<T: Tracker> World<T> {
                 inputs.push_back(Input::Table { image: *image, lens: self.spec.image.lens.clone() });
             }
             Said::Complete { .. } => self.complete(node),
+            Said::Covered { .. } => drop(self.covered.get_or_insert(self.now)),
             _ => {}
         }
     }
@@ -51,7 +52,7 @@ impl<T: Tracker> World<T> {
         let member = &mut self.members[node as usize];
         if member.finished.is_none() && !self.spec.is_head(node) {
             member.finished = Some(self.now);
-            self.open -= 1;
+            self.open -= u32::from(self.is_awaited(node));
         }
     }
 
@@ -112,24 +113,56 @@ impl<T: Tracker> World<T> {
         let Some(serving) = serves.find(|serving| serving.asker == from && serving.req == req) else { return };
         let serve = serving.serve;
         if let Some(Serving { flow: Some(flow), .. }) = self.members[to as usize].take_serving(serve) {
-            self.net.end(flow);
+            self.end_flow(flow);
         }
         self.tell(to, Input::Served { serve, complete: false }, observer);
     }
 
     fn serve(&mut self, node: u32, serve: ServeId, run: crate::image::Run) {
         let Some(&mut Serving { asker, req, .. }) = self.members[node as usize].serving(serve) else { return };
+        // The header of the stream that the units come on: it is not overtaken by them.
         let input = Input::Assigned { req, run };
-        self.send(node, asker, |conn, to| Event::Message { conn, from: node, to, input });
+        if let Some(conn) = self.members[node as usize].conns.get(asker).map(|conn| conn.id) {
+            let at = self.now.max(self.dark_between(node, asker)) + self.spec.links.latency;
+            self.queue.push(at, Event::Message { conn, from: node, to: asker, input });
+        }
         let to_life = self.members[asker as usize].life;
-        let ready = [Mono::ZERO; 2];
+        let ready = Flow::window(self.net.crosses(node, asker));
         let (next, end, offset) = (run.first, run.end(), 0);
         let flow = self.net.flows.insert(Flow { from: node, to: asker, to_life, serve, req, next, offset, end, ready });
         if let Some(serving) = self.members[node as usize].serving(serve) {
             serving.flow = Some(flow);
         }
-        self.net.begin(node, flow);
-        self.give_turn(node);
+        match &mut self.exact {
+            Some(exact) => exact.begin(flow, &self.net.flows, &self.spec.image, self.now),
+            None => {
+                self.net.begin(node, flow);
+                self.give_turn(node);
+            }
+        }
+    }
+
+    /// A transfer is broken off.
+    pub(super) fn end_flow(&mut self, flow: FlowId) {
+        if let Some(exact) = &mut self.exact {
+            exact.end(flow, self.now);
+        }
+        self.net.end(flow);
+    }
+
+    /// Where rates are exact: units have gone through.
+    pub(super) fn go_through(&mut self) {
+        let now = self.now;
+        let Some(exact) = self.exact.as_mut().filter(|exact| exact.next == now) else { return };
+        for Through { flow, unit, last } in exact.through(now, &mut self.net.flows, &self.spec.image) {
+            let Some(&Flow { from, serve, .. }) = self.net.flows.get(flow) else { continue };
+            let Member { life, vices, .. } = &self.members[from as usize];
+            let (life, corrupt) = (*life, vices.corrupt);
+            self.queue.push(now + self.spec.links.latency, Event::Arrived { flow, unit, corrupt, last });
+            if last {
+                self.queue.push(now, Event::AllSent { from, life, serve });
+            }
+        }
     }
 
     fn refuse(&mut self, node: u32, serve: ServeId, reason: RefuseReason) {

@@ -83,6 +83,8 @@ pub struct MemberSpec {
     pub rack: u16,
     /// When it starts to join.
     pub start: Mono,
+    /// A simulation is not over before it is complete.
+    pub awaited: bool,
 }
 
 /// What is the same for all links.
@@ -98,6 +100,9 @@ pub struct Links {
     pub death_noticed: Duration,
     /// Messages in a million that have to be sent again.
     pub loss_ppm: u32,
+    /// Rates by progressive filling, computed anew whenever a transfer begins or ends, instead of piece by piece: exact, and
+    /// only for small simulations. Faults of links and processors are not modelled then.
+    pub exact: bool,
 }
 
 impl Default for Links {
@@ -109,6 +114,7 @@ impl Default for Links {
             handshake_cpu: Duration::from_micros(500),
             death_noticed: Duration::from_secs(2),
             loss_ppm: 0,
+            exact: false,
         }
     }
 }
@@ -140,7 +146,7 @@ impl Spec {
     /// `nodes` nodes and a head on equal links of `rate` bytes a second, joining at once (2 ms apart on average).
     pub fn equal(nodes: u32, rate: u64, bytes: u64, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-        let head = MemberSpec { config: Config::head(), rate, cpu: 0, rack: 0, start: Mono::ZERO };
+        let head = MemberSpec { config: Config::head(), rate, cpu: 0, rack: 0, start: Mono::ZERO, awaited: true };
         let node = |_| {
             let start = Mono(u64::from(rng.next_u32()) % 4_000_000);
             MemberSpec { config: Config::node(), start, ..head }

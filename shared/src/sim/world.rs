@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
 use super::event::Event;
+use super::exact::Exact;
 use super::link::Network;
 use super::member::Member;
 use super::queue::Queue;
@@ -32,8 +33,10 @@ pub struct World<T> {
     pub(super) next_conn: u64,
     pub(super) trace: Option<Trace>,
     pub(super) events: u64,
-    /// Living nodes that are not complete.
+    /// Living nodes that are waited for and are not complete.
     pub(super) open: u32,
+    pub(super) covered: Option<Mono>,
+    pub(super) exact: Option<Exact>,
     /// What an engine is still to be told; empty between two events.
     inputs: VecDeque<Input>,
 }
@@ -60,12 +63,14 @@ impl<T: Tracker> World<T> {
             trace: Some(Trace::default()),
             events: 0,
             open: 0,
+            covered: None,
+            exact: spec.links.exact.then(|| Exact::new(&spec)),
             inputs: VecDeque::new(),
             spec,
         };
         for (node, member) in (0u32..).zip(&world.spec.members) {
             world.queue.push(member.start, Event::Start { node, life: 0 });
-            world.open += u32::from(!world.spec.is_head(node));
+            world.open += u32::from(!world.spec.is_head(node) && member.awaited);
         }
         world
     }
@@ -90,6 +95,9 @@ impl<T: Tracker> World<T> {
         self.now = at;
         self.events += 1;
         self.happen(event, observer);
+        if let Some(at) = self.exact.as_mut().and_then(|exact| exact.settle(at)) {
+            self.queue.push(at, Event::Through);
+        }
         true
     }
 
@@ -125,6 +133,7 @@ impl<T: Tracker> World<T> {
             Event::Gone { conn, node, peer } => self.gone(conn, node, peer, observer),
             Event::Wake { node, life } => self.wake(node, life, observer),
             Event::Turn { node } => self.take_turn(node, observer),
+            Event::Through => self.go_through(),
             Event::Hop(piece) => self.hop(*piece, observer),
             Event::Land(piece) => self.land(*piece, observer),
             Event::AllSent { from, life, serve } => {

@@ -35,6 +35,8 @@ pub struct Checker {
     pub faults: Vec<String>,
     /// When the head said that all is held by two live nodes.
     pub covered: Option<Mono>,
+    /// Who suspected itself.
+    pub self_suspects: BTreeSet<u32>,
     /// How often a node said that nobody holds what it misses.
     pub starved: u32,
 }
@@ -43,7 +45,16 @@ impl Checker {
     /// For a simulation; liars may lie.
     pub fn new(spec: &Spec, liars: &[u32]) -> Self {
         let (seen, faults, audit) = (BTreeMap::new(), vec![], Audit::new(Plant::from(spec)));
-        Self { spec: spec.clone(), liars: liars.to_vec(), seen, audit, faults, covered: None, starved: 0 }
+        Self {
+            spec: spec.clone(),
+            liars: liars.to_vec(),
+            seen,
+            audit,
+            faults,
+            covered: None,
+            self_suspects: BTreeSet::new(),
+            starved: 0,
+        }
     }
 
     /// What must not have happened, all that was carried included.
@@ -155,7 +166,8 @@ impl Observer for Checker {
             Output::Event(Event::Covered { .. }) => drop(self.covered.get_or_insert(at)),
             Output::Event(Event::Starved { .. }) => self.starved += 1,
             Output::Event(Event::SelfSuspect) => {
-                let by_liars = self.liars.len() >= 3;
+                let by_liars = self.liars.len() >= 3 || self.liars.contains(&member);
+                self.self_suspects.insert(member);
                 self.must(by_liars, at, member, "suspects itself without reason");
             }
             _ => {}

@@ -18,6 +18,37 @@ pub enum Story {
     Liars,
     /// The head dies at a random moment and returns.
     HeadGone,
+    /// Members that never answer, whose links carry a byte a second, that say what makes no sense, that flood others with
+    /// handshakes, or that show certificates which do not count.
+    Nuisances,
+    /// Cables that are out for five seconds and in for five; a rack that is cut off for half of the transfer.
+    Cuts,
+    /// One message in a hundred is lost, and messages are delayed.
+    Lossy,
+    /// Stores that are full for a while, and a node whose memory alters what it receives.
+    BadMachines,
+    /// The tracker restarts or dies; two heads, of which one dies.
+    Heads,
+}
+
+impl Story {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Calm,
+        Self::Rough,
+        Self::Liars,
+        Self::HeadGone,
+        Self::Nuisances,
+        Self::Cuts,
+        Self::Lossy,
+        Self::BadMachines,
+        Self::Heads,
+    ];
+
+    /// The story that a seed tells where it is known by the seed alone.
+    pub const fn of(seed: u64) -> Self {
+        Self::ALL[(seed % Self::ALL.len() as u64) as usize]
+    }
 }
 
 /// A simulation and its faults.
@@ -44,7 +75,7 @@ impl Dice {
     }
 
     fn node(&mut self, spec: &Spec) -> u32 {
-        1 + self.below(spec.members.len() as u64 - 1) as u32
+        spec.heads + self.below(u64::from(spec.nodes())) as u32
     }
 
     fn during(&mut self, time: Duration) -> Mono {
@@ -77,6 +108,17 @@ impl Scenario {
                 faults.push((dies, 0, Fault::Die));
                 faults.push((dies + Duration::from_millis(3000 + dice.below(20_000)), 0, Fault::Return));
             }
+            Story::Nuisances => nuisances(&mut dice, &spec, calm, &mut faults, &mut liars),
+            Story::Cuts => faults = cuts(&mut dice, &mut spec, calm),
+            Story::Lossy => {
+                spec.links.loss_ppm = 10_000;
+                spec.links.jitter = Duration::from_micros(dice.below(5000));
+            }
+            Story::BadMachines => bad_machines(&mut dice, &spec, calm, &mut faults, &mut liars),
+            Story::Heads => faults = heads(&mut dice, &mut spec, calm),
+        }
+        for &liar in &liars {
+            spec.members[liar as usize].awaited = false;
         }
         let over = faults.iter().map(|&(at, ..)| at).chain(spec.members.iter().map(|member| member.start)).max();
         let deadline = over.unwrap_or_default() + spec.bound() * 3 + LONGEST_BACKOFF * 2 + Duration::from_secs(5);
@@ -112,5 +154,69 @@ fn rough(dice: &mut Dice, spec: &mut Spec, rate: u64, calm: Duration) -> Vec<(Mo
             }
         }
     }
+    faults
+}
+
+fn nuisances(dice: &mut Dice, spec: &Spec, calm: Duration, faults: &mut Vec<(Mono, u32, Fault)>, liars: &mut Vec<u32>) {
+    for _ in 0..=spec.nodes() / 4 {
+        let (node, at) = (dice.node(spec), Mono::from_millis(5) + Duration::from_nanos(dice.during(calm / 2).0));
+        let fault = match dice.below(5) {
+            0 => Fault::Mute(true),
+            1 => Fault::Rate(1),
+            2 => Fault::Nonsense,
+            3 => Fault::Flood(1 + dice.below(200) as u16),
+            _ => Fault::Outlawed(true),
+        };
+        liars.push(node);
+        faults.push((at, node, fault));
+    }
+}
+
+fn cuts(dice: &mut Dice, spec: &mut Spec, calm: Duration) -> Vec<(Mono, u32, Fault)> {
+    let mut faults = vec![];
+    if dice.below(2) == 0 && spec.nodes() >= 4 {
+        *spec = spec.clone().in_racks(2 + dice.below(2) as u16, (1 + dice.below(4)) as f64);
+        let (node, half) = (dice.node(spec), u32::try_from(calm.as_millis() / 2).unwrap_or(u32::MAX));
+        faults.push((dice.during(calm / 2), node, Fault::CutRack(half + dice.below(12_000) as u32)));
+    }
+    for _ in 0..1 + dice.below(2) {
+        let (node, mut at) = (dice.node(spec), dice.during(calm));
+        for _ in 0..1 + dice.below(3) {
+            faults.push((at, node, Fault::Cut(5000)));
+            at = at + Duration::from_secs(10);
+        }
+    }
+    faults
+}
+
+fn bad_machines(
+    dice: &mut Dice,
+    spec: &Spec,
+    calm: Duration,
+    faults: &mut Vec<(Mono, u32, Fault)>,
+    liars: &mut Vec<u32>,
+) {
+    let full = dice.node(spec);
+    let at = dice.during(calm);
+    faults.push((at, full, Fault::Full(true)));
+    faults.push((at + Duration::from_millis(100 + dice.below(8000)), full, Fault::Full(false)));
+    if spec.nodes() > 2 {
+        let flips = dice.node(spec);
+        liars.push(flips);
+        faults.push((Mono::from_millis(1), flips, Fault::Flips(3 + dice.below(30) as u32)));
+    }
+}
+
+fn heads(dice: &mut Dice, spec: &mut Spec, calm: Duration) -> Vec<(Mono, u32, Fault)> {
+    let mut faults = vec![];
+    if dice.below(2) == 0 {
+        let head = spec.members[0];
+        spec.members.insert(1, head);
+        spec.heads = 2;
+        faults.push((dice.during(calm), dice.below(2) as u32, Fault::Die));
+    }
+    let at = dice.during(calm);
+    faults.push((at, 0, Fault::TrackerDead(true)));
+    faults.push((at + Duration::from_millis(dice.below(10_000)), 0, Fault::TrackerDead(false)));
     faults
 }

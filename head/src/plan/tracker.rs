@@ -3,12 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rand_chacha::ChaCha8Rng;
-use wulfpack_head::tracker::{AskId, Input, Output, Tracker as Machine};
 use wulfpack_shared::id::{PublicKey, RackName, VersionId};
 use wulfpack_shared::sim::Tracker;
 use wulfpack_shared::swarm::{Candidate, PeerIx, PeerKind};
 use wulfpack_shared::time::{Mono, Now};
 use wulfpack_shared::wire::{DataAddrs, PeerInfo, TrackImage, TrackRequest};
+
+use crate::tracker::{AskId, Input, Output, Tracker as Machine};
 
 const PORT: u16 = 9871;
 
@@ -16,7 +17,16 @@ const PORT: u16 = 9871;
 #[derive(Debug)]
 pub struct HeadTracker {
     machine: Machine,
+    heads: u32,
+    rack_cap: u32,
     asked: u64,
+}
+
+impl HeadTracker {
+    /// The tracker of so many heads. `rack_cap`: inbound cross-rack flows of a rack, 0 for no limit.
+    pub fn new(heads: u32, rack_cap: u32) -> Self {
+        Self { machine: machine(heads, rack_cap), heads, rack_cap, asked: 0 }
+    }
 }
 
 fn key(peer: PeerIx) -> PublicKey {
@@ -34,17 +44,19 @@ fn rack_name(rack: u16) -> Option<RackName> {
     format!("rack{rack}").parse().ok()
 }
 
-fn machine() -> Machine {
-    let mut machine = Machine::new([7; 32], 0);
-    let addrs = vec![SocketAddr::from((Ipv4Addr::new(10, 255, 0, 1), PORT))];
-    let head = PeerInfo { key: key(PeerIx(0)), addrs, rack: None, head: true };
-    machine.handle_input(Now::default(), Input::Heads(vec![head]));
+fn machine(heads: u32, rack_cap: u32) -> Machine {
+    let mut machine = Machine::new([7; 32], rack_cap);
+    let head = |index: u32| {
+        let addrs = vec![SocketAddr::from((Ipv4Addr::from(0x0aff_0001 + index), PORT))];
+        PeerInfo { key: key(PeerIx(index)), addrs, rack: None, head: true }
+    };
+    machine.handle_input(Now::default(), Input::Heads((0..heads).map(head).collect()));
     machine
 }
 
 impl Default for HeadTracker {
     fn default() -> Self {
-        Self { machine: machine(), asked: 0 }
+        Self::new(1, 0)
     }
 }
 
@@ -73,6 +85,6 @@ impl Tracker for HeadTracker {
     }
 
     fn restarted(&mut self) {
-        self.machine = machine();
+        self.machine = machine(self.heads, self.rack_cap);
     }
 }
