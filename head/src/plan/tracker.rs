@@ -20,12 +20,13 @@ pub struct HeadTracker {
     heads: u32,
     rack_cap: u32,
     asked: u64,
+    rack: (u32, u32),
 }
 
 impl HeadTracker {
     /// The tracker of so many heads. `rack_cap`: inbound cross-rack flows of a rack, 0 for no limit.
     pub fn new(heads: u32, rack_cap: u32) -> Self {
-        Self { machine: machine(heads, rack_cap), heads, rack_cap, asked: 0 }
+        Self { machine: machine(heads, rack_cap), heads, rack_cap, asked: 0, rack: (0, 0) }
     }
 }
 
@@ -73,6 +74,7 @@ impl Tracker for HeadTracker {
         let mut named = vec![];
         while let Some(output) = self.machine.poll_output() {
             if let Output::Answer { answer, .. } = output {
+                self.rack = (answer.rack_size, answer.rack_cap);
                 named = answer.peers;
             }
         }
@@ -82,6 +84,10 @@ impl Tracker for HeadTracker {
             same_rack: peer.rack.is_none() || peer.rack == rack,
         };
         named.into_iter().map(candidate).collect()
+    }
+
+    fn rack(&self) -> (u32, u32) {
+        self.rack
     }
 
     fn restarted(&mut self) {

@@ -69,6 +69,8 @@ impl<T: Tracker> World<T> {
         let image = Input::Image { image: IMAGE, units: self.spec.image.units };
         self.queue.push(done, Event::Tell { node, life, input: image });
         self.queue.push(done, Event::Tell { node, life, input: Input::Candidates(candidates) });
+        let (size, cap) = self.tracker.rack();
+        self.queue.push(done, Event::Tell { node, life, input: Input::Rack { size, cap } });
     }
 
     pub(super) fn tracker_asked(&mut self, node: u32, life: u32, want: u16) {
@@ -78,6 +80,8 @@ impl<T: Tracker> World<T> {
             let candidates = self.tracker.ask(self.now, PeerIx(node), rack, want, &mut self.rng);
             let at = self.now + self.spec.links.latency;
             self.queue.push(at, Event::Tell { node, life, input: Input::Candidates(candidates) });
+            let (size, cap) = self.tracker.rack();
+            self.queue.push(at, Event::Tell { node, life, input: Input::Rack { size, cap } });
         }
     }
 

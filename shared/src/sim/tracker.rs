@@ -11,6 +11,10 @@ use crate::time::Mono;
 pub trait Tracker {
     /// A member joins (its first call) or asks for more.
     fn ask(&mut self, now: Mono, who: PeerIx, rack: u16, want: u16, rng: &mut ChaCha8Rng) -> Vec<Candidate>;
+    /// What the last answer said of the asker's rack: its members, and the flows from other racks that all may have together.
+    fn rack(&self) -> (u32, u32) {
+        (0, 0)
+    }
     /// The head was restarted: what was only in its memory is gone.
     fn restarted(&mut self);
 }
