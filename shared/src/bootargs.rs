@@ -12,6 +12,9 @@ use crate::wire::OnFail;
 /// Most heads or keys that are read.
 const LIST_MAX: usize = 8;
 
+/// Header of an HTTP request of a node that fetches a file for its neighbours: the node itself does not boot.
+pub const NEIGHBOUR_HEADER: &str = "x-wulfpack-neighbour";
+
 /// A fixed address from the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedAddress {

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
+use wulfpack_shared::bootargs::NEIGHBOUR_HEADER;
 
 use super::files::{Files, Wanted};
 
@@ -148,7 +149,10 @@ async fn fetch(head: SocketAddr, path: &str, len_max: usize) -> Result<Bytes> {
     let stream = TcpStream::connect(head).await.with_context(|| format!("cannot reach the head at {head}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path).header(HOST, head.to_string()).body(Full::<Bytes>::default())?;
+    let request = Request::get(path)
+        .header(HOST, head.to_string())
+        .header(NEIGHBOUR_HEADER, "1")
+        .body(Full::<Bytes>::default())?;
     let mut reply = sender.send_request(request).await?;
     ensure!(reply.status() == StatusCode::OK, "the head says {} for {path}", reply.status());
     let mut bytes = BytesMut::new();
@@ -194,7 +198,9 @@ mod tests {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = [0; 1024];
-                assert!(stream.read(&mut request).await.unwrap() > 0);
+                let len = stream.read(&mut request).await.unwrap();
+                // Else the head would take the node for one that boots.
+                assert!(String::from_utf8_lossy(&request[..len]).contains(NEIGHBOUR_HEADER));
                 *count.lock().unwrap() += 1;
                 let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
                 stream.write_all(reply.as_bytes()).await.unwrap();

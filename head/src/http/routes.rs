@@ -8,6 +8,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
+use wulfpack_shared::bootargs::NEIGHBOUR_HEADER;
 use wulfpack_shared::id::{Mac, VersionId};
 
 use super::body::CountedBody;
@@ -73,7 +74,11 @@ async fn file(
     let (Ok(version), Some(file)) = (version.parse::<VersionId>(), VersionFile::named(&name)) else {
         return refusal(StatusCode::NOT_FOUND, NO_FILE);
     };
-    answer(&desk, &method, &headers, BYTES, desk.file(peer, version, &release, file).await)
+    let handout = desk.file(peer, version, &release, file).await;
+    // A node that is up and fetches for others does not boot.
+    let boots = !headers.contains_key(NEIGHBOUR_HEADER);
+    let handout = handout.map(|(bytes, event)| (bytes, event.filter(|_| boots)));
+    answer(&desk, &method, &headers, BYTES, handout)
 }
 
 async fn agent(

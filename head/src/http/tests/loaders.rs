@@ -86,3 +86,14 @@ async fn a_boot_program_that_a_node_names_is_served_and_its_neighbours_in_the_di
         assert_eq!(world.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_node_that_fetches_for_its_neighbours_does_not_count_as_booting() {
+    let world = world();
+    let header = (wulfpack_shared::bootargs::NEIGHBOUR_HEADER, "1");
+    let (status, _, body) = world.ask("GET", &kernel_path(), &[header]).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "0123456789"));
+    assert_eq!(world.events(), []);
+    world.get(&kernel_path()).await;
+    assert_eq!(world.events().len(), 1);
+}
