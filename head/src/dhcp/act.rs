@@ -30,7 +30,9 @@ impl Machine {
         request: &Request,
         bytes: &[u8],
     ) {
-        if port == Port::Client {
+        // The kernel lets us hear our own broadcasts: the probes for other servers.
+        let ours = self.settings.links.get(link).is_some_and(|link| link.mac == request.mac);
+        if port == Port::Client || (ours && request.xid == self.settings.seed) {
             return;
         }
         self.notice_server(now.mono, link, request);

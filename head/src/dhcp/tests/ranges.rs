@@ -122,6 +122,15 @@ fn one_port_cannot_take_the_whole_range() {
 }
 
 #[test]
+fn our_own_probe_takes_no_address_of_the_range() {
+    let mut machine = configured(RANGE);
+    let mut probe = message(Mac([2, 0, 0, 0, 0xff, 2]), MessageType::Discover, []);
+    probe.set_xid(SEED);
+    assert_eq!(answers(&mut machine, 1, &bytes(&probe)), (vec![], vec![]));
+    assert_eq!(offered(&mut machine, 1, STRANGER), Some(Ipv4Addr::new(10, 0, 0, 100)));
+}
+
+#[test]
 fn leases_survive_a_restart() {
     let mut machine = configured(RANGE);
     let address = offered(&mut machine, 1, STRANGER).unwrap();
