@@ -186,6 +186,7 @@ impl Emitter {
             let printed = match kind {
                 Type::Text => format!("{value} or \"\""),
                 Type::List(_) => format!("{value} | join(\" \")"),
+                Type::Bool => format!("\"true\" if {value} else \"false\""),
                 Type::Value => value,
                 _ => return self.refuse(statement.line, "a whole structure cannot be printed".into()),
             };
@@ -295,7 +296,9 @@ impl Emitter {
                     arguments.iter().map(|argument| self.argument(argument, scope)).collect();
                 let kind = match name.as_str() {
                     "split" | "splitList" | "list" | "sortAlpha" | "uniq" => Type::List(Box::new(Type::Text)),
-                    "len" | "eq" | "ne" | "not" | "and" | "int" | "atoi" | "add" | "sub" | "inc" | "dec" => Type::Value,
+                    "eq" | "ne" | "lt" | "le" | "gt" | "ge" | "not" | "empty" | "contains" | "has" | "hasKey"
+                    | "hasPrefix" | "hasSuffix" => Type::Bool,
+                    "len" | "and" | "int" | "atoi" | "add" | "sub" | "inc" | "dec" => Type::Value,
                     _ => Type::Text,
                 };
                 Ok((call(name, &arguments?)?, kind))

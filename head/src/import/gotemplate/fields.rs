@@ -19,7 +19,9 @@ pub(super) enum Type {
     List(Box<Self>),
     /// A text that may be missing.
     Text,
-    /// A boolean, a number, anything from `resources`.
+    /// True or false; printed as Go does.
+    Bool,
+    /// A number, anything from `resources`.
     Value,
 }
 
@@ -32,7 +34,7 @@ pub(super) fn field(of: &Type, name: &str) -> Result<(&'static str, Type), Strin
         Type::Net => network(name),
         Type::Disk | Type::Partition | Type::FileSystem => storage(of, name),
         // Tri-state booleans are two-state here; asking them is no more than saying them.
-        Type::Value if name.starts_with("Bool") => Some(("{}", Type::Value)),
+        Type::Bool | Type::Value if name.starts_with("Bool") => Some(("{}", Type::Bool)),
         _ => None,
     };
     match (of, name) {
@@ -98,7 +100,7 @@ fn node(of: &Type, name: &str) -> Option<(&'static str, Type)> {
 }
 
 fn controller(name: &str) -> Option<(&'static str, Type)> {
-    use Type::{Text, Value};
+    use Type::{Bool, Text};
     Some(match name {
         "UserName" => ("{}.username", Text),
         "Ipaddr" => ("{}.ip", Text),
@@ -106,7 +108,7 @@ fn controller(name: &str) -> Option<(&'static str, Type)> {
         "Port" => ("{}.port", Text),
         "Interface" => ("{}.interface", Text),
         "EscapeChar" => ("{}.escapechar", Text),
-        "Write" => ("{}.write", Value),
+        "Write" => ("{}.write", Bool),
         "Template" => ("{}.template", Text),
         "Tags" => ("{}.tags", map(Text)),
         _ => return None,
@@ -114,7 +116,7 @@ fn controller(name: &str) -> Option<(&'static str, Type)> {
 }
 
 fn network(name: &str) -> Option<(&'static str, Type)> {
-    use Type::{Text, Value};
+    use Type::{Bool, Text};
     Some(match name {
         "Device" => ("{}.device", Text),
         "Type" => ("{}.kind", Text),
@@ -127,29 +129,29 @@ fn network(name: &str) -> Option<(&'static str, Type)> {
         "IpCIDR6" => ("({}.ip6 ~ \"/\" ~ {}.prefix6 if {}.ip6 and {}.prefix6 else \"\")", Text),
         "Gateway6" => ("{}.gateway6", Text),
         "MTU" => ("{}.mtu", Text),
-        "OnBoot" => ("{}.on_boot", Value),
-        "Primary" => ("{}.primary", Value),
+        "OnBoot" => ("{}.on_boot", Bool),
+        "Primary" => ("{}.primary", Bool),
         "Tags" => ("{}.tags", map(Text)),
         _ => return None,
     })
 }
 
 fn storage(of: &Type, name: &str) -> Option<(&'static str, Type)> {
-    use Type::{Disk, FileSystem, Partition, Text, Value};
+    use Type::{Bool, Disk, FileSystem, Partition, Text};
     Some(match (of, name) {
-        (Disk, "WipeTable") => ("{}.wipe_table", Value),
+        (Disk, "WipeTable") => ("{}.wipe_table", Bool),
         (Disk, "Partitions") => ("{}.partitions", map(Partition)),
         (Partition, "Number") => ("{}.number", Text),
         (Partition, "SizeMiB") => ("{}.size_mib", Text),
         (Partition, "StartMiB") => ("{}.start_mib", Text),
         (Partition, "TypeGuid") => ("{}.type_guid", Text),
         (Partition, "Guid") => ("{}.guid", Text),
-        (Partition, "WipePartitionEntry") => ("{}.wipe_partition_entry", Value),
-        (Partition, "ShouldExist") => ("{}.should_exist", Value),
-        (Partition, "Resize") => ("{}.resize", Value),
+        (Partition, "WipePartitionEntry") => ("{}.wipe_partition_entry", Bool),
+        (Partition, "ShouldExist") => ("{}.should_exist", Bool),
+        (Partition, "Resize") => ("{}.resize", Bool),
         (FileSystem, "Path") => ("{}.path", Text),
         (FileSystem, "Format") => ("{}.format", Text),
-        (FileSystem, "WipeFileSystem") => ("{}.wipe_filesystem", Value),
+        (FileSystem, "WipeFileSystem") => ("{}.wipe_filesystem", Bool),
         (FileSystem, "Label") => ("{}.label", Text),
         (FileSystem, "Uuid") => ("{}.uuid", Text),
         (FileSystem, "Options") => ("{}.options", list(Text)),
