@@ -173,7 +173,10 @@ fn no_path_of_one_machine() {
         &["md", "toml", "yaml", "yml", "j2", ""],
         &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "scripts", "head/assets"],
     );
+    // The entries of a passwd(5) that overlays write are of the machines of a cluster.
+    let users = |name: &str| name.starts_with("head/assets/overlays/") || name == "head/src/overlay/golden_tests.rs";
     for (name, text) in rust().into_iter().chain(others) {
+        let homes = if users(&name) { &homes[1..] } else { &homes[..] };
         for (index, line) in text.lines().enumerate() {
             for home in homes.iter().filter(|home| line.contains(*home)) {
                 broken.push(format!("{name}:{} says {home}", index + 1));

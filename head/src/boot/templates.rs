@@ -21,11 +21,10 @@ const TEMPLATES_MAX: usize = 256;
 /// Longest name.
 const NAME_MAX: usize = 64;
 
-const IPXE: [(&str, &str); 6] = [
+const IPXE: [(&str, &str); 5] = [
     ("default", include_str!("../../assets/ipxe/default.ipxe")),
     ("localdisk", include_str!("../../assets/ipxe/localdisk.ipxe")),
     ("shell", include_str!("../../assets/ipxe/shell.ipxe")),
-    ("discover", include_str!("../../assets/ipxe/discover.ipxe")),
     (WAIT, include_str!("../../assets/ipxe/wait.ipxe")),
     (AUTOEXEC, include_str!("../../assets/ipxe/autoexec.ipxe")),
 ];

@@ -14,7 +14,7 @@ use crate::dhcp::OptionSet;
 
 /// Most addresses of one range.
 const RANGE_MAX: u32 = 65_536;
-/// Shortest lease of an unknown machine: discovery has to hold its address while it speaks. Seconds.
+/// Shortest lease of an unknown machine: it has to hold its address while it loads its boot script. Seconds.
 const SHORT_LEASE_MIN: u32 = 30;
 
 /// The DHCP server.
@@ -99,7 +99,7 @@ pub struct SubnetConfig {
     pub range: Option<AddressRange>,
     /// How long such a machine keeps its address, in seconds.
     pub range_lease_seconds: u32,
-    /// Whether such machines boot into discovery: they report what they are, and wait to be adopted.
+    /// Whether such machines are given a boot program: they wait at their boot script until a node has their MAC address.
     pub discover: bool,
     /// Default gateway of whoever has none of its own.
     pub gateway: Option<Ipv4Addr>,

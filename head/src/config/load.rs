@@ -87,8 +87,7 @@ impl Config {
         if self.image.keep == 0 {
             return Err("image: keep: at least one version has to be kept".into());
         }
-        self.dhcp.check()?;
-        self.discover.check()
+        self.dhcp.check()
     }
 }
 

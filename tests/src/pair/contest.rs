@@ -90,11 +90,6 @@ impl PairContest {
         self.row("nginx + curl, plain TCP", runs, || others::web(self))
     }
 
-    /// iroh-blobs, by a program that is built apart from the workspace.
-    pub fn iroh(&self, program: &Path, runs: usize) -> Result<PairRow> {
-        self.row("iroh-blobs", runs, || others::iroh(self, program))
-    }
-
     fn row(&self, system: &str, runs: usize, mut run: impl FnMut() -> Result<Measured>) -> Result<PairRow> {
         let mut all = (0..runs.max(1)).map(|_| run()).collect::<Result<Vec<_>>>()?;
         all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));

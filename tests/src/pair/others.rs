@@ -65,31 +65,6 @@ fn children_seconds(text: &str) -> Option<f64> {
         .sum()
 }
 
-/// The program of `tests/bench-iroh`, which speaks as our own ends do.
-pub(super) fn iroh(contest: &PairContest, program: &Path) -> Result<Measured> {
-    let end = |role: &str, ticket: Option<&str>| {
-        let mut command = Command::new(program);
-        command.arg(role).arg(contest.blob()).arg(contest.dir().join("received"));
-        command.args(ticket);
-        Process::start(role, command, &contest.dir().join(format!("iroh-{role}.log")))
-    };
-    let sender = end("send", None)?;
-    let ticket = word_after(&sender, "ready ")?;
-    let receiver = end("receive", Some(&ticket))?;
-    receiver.console().wait_for("begun", PATIENCE)?;
-    let before = (sender.cpu_seconds()?, receiver.cpu_seconds()?);
-    let done = word_after(&receiver, "done ")?;
-    let measured = Measured {
-        seconds: done.parse().with_context(|| format!("read {done:?}"))?,
-        send_cpu: sender.cpu_seconds()? - before.0,
-        receive_cpu: receiver.cpu_seconds()? - before.1,
-        peak_rss: sender.peak_rss()?.max(receiver.peak_rss()?),
-    };
-    drop((receiver, sender));
-    contest.tidy_up()?;
-    Ok(measured)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

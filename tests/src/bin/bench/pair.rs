@@ -20,9 +20,6 @@ pub(crate) struct Pair {
     /// What to measure; default: all that is installed.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Mover::Wulfpack, Mover::Quinn, Mover::Bare, Mover::Nginx])]
     what: Vec<Mover>,
-    /// The program that `tests/bench-iroh` builds.
-    #[arg(long, value_name = "FILE")]
-    iroh: Option<PathBuf>,
     /// Another value for a parameter of QUIC, such as window=1048576.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     settings: Vec<Setting>,
@@ -58,9 +55,6 @@ pub(crate) fn pair(options: &Pair) -> Result<()> {
             Mover::Bare => contest.way(Way::Bare, options.runs)?,
             Mover::Nginx => contest.web(options.runs)?,
         });
-    }
-    if let Some(program) = &options.iroh {
-        rows.push(contest.iroh(program, options.runs)?);
     }
     writeln!(std::io::stdout().lock(), "{}", pair_table(&rows))?;
     options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
