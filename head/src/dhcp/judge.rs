@@ -1,5 +1,5 @@
 //! What is to be done about a request: a pure function of settings, registry, other servers and the request itself. The machine
-//! acts on it, and [`super::explain`] tells it to a person.
+//! acts on it, and [`super::explain()`] tells it to a person.
 
 use core::fmt;
 use core::time::Duration;

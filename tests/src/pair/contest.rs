@@ -1,7 +1,7 @@
 //! Runs, and the rows that they give.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -68,11 +68,6 @@ impl PairContest {
     /// Where the image and all that is received lies.
     pub(super) fn dir(&self) -> &Path {
         self.dir.path()
-    }
-
-    /// The image.
-    pub(super) fn blob(&self) -> PathBuf {
-        self.dir.path().join("blob")
     }
 
     /// One of the ways of [`Way`].

@@ -20,7 +20,7 @@ const GIB: u64 = 1 << 30;
 /// Arguments of `wulf image import`.
 #[derive(Args, Debug)]
 pub struct ImportArgs {
-    /// docker://HOST/NAME:TAG, oci:DIRECTORY[:TAG], oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME:TAG, a directory, or a
+    /// docker://HOST/NAME:TAG, oci:DIRECTORY:TAG, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME:TAG, a directory, or a
     /// tar archive (plain, .gz, .xz, .zst).
     source: Source,
     /// Name of the image; default: taken from the source.
