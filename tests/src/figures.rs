@@ -40,8 +40,24 @@ pub struct BootFigures {
     pub copies: Option<f64>,
     /// The fetch phase of the last node over the bound T*; `None` where there is no such phase.
     pub fetch_ratio: Option<f64>,
+    /// What the agents had used of their machines when the image was complete, and what had arrived in vain; empty where there
+    /// are none.
+    pub agents: Vec<AgentFigures>,
     /// CPU of the host.
     pub cpu: CpuUse,
+}
+
+/// What one agent had used when the image was complete.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct AgentFigures {
+    /// Processor time of the emulated machine in seconds.
+    pub cpu_s: f64,
+    /// The most memory that was resident at a time, in bytes; the image is no part of it.
+    pub memory_peak: u64,
+    /// Bytes of the image that arrived in vain.
+    pub wasted: u64,
+    /// Requests that were cancelled at their deadline.
+    pub cancelled: u32,
 }
 
 impl BootFigures {
@@ -96,6 +112,20 @@ pub fn table(rows: &[BootFigures]) -> String {
     if rows.iter().any(|row| row.cpu.bound()) {
         text.push_str("* the host's CPU, not the links, was the limit\n");
     }
+    for row in rows.iter().filter(|row| !row.agents.is_empty()) {
+        let most = |figure: fn(&AgentFigures) -> f64| row.agents.iter().map(figure).fold(0.0, f64::max);
+        let _ = writeln!(
+            text,
+            "{}, {} nodes: until its image was complete an agent used at most {:.1} s of processor and {:.1} MiB of memory; \
+             {:.1} MiB arrived in vain, {} requests missed their deadline",
+            row.how,
+            row.nodes,
+            most(|agent| agent.cpu_s),
+            most(|agent| agent.memory_peak as f64 / f64::from(1 << 20)),
+            row.agents.iter().map(|agent| agent.wasted).sum::<u64>() as f64 / f64::from(1 << 20),
+            row.agents.iter().map(|agent| agent.cancelled).sum::<u32>(),
+        );
+    }
     text
 }
 
@@ -113,6 +143,7 @@ mod tests {
             head_bytes_sent: 5_000_000,
             copies: Some(1.125),
             fetch_ratio: None,
+            agents: vec![],
             cpu: CpuUse { seconds: 1.0, busy: 0.9 },
         }
     }

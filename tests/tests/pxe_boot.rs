@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use wulfpack_tests::cluster::{Cluster, ClusterSetup, is_ready};
+use wulfpack_tests::cluster::{Cluster, ClusterSetup, is_complete, is_ready};
 use wulfpack_tests::harness::{Firmware, Flavour, MachineSpec, Nic};
 
 const BOOT: Duration = Duration::from_secs(400);
@@ -35,6 +35,7 @@ fn prints(cluster: &Cluster, script: &str, expected: &str) -> Result<()> {
 fn a_bios_machine_becomes_the_node_that_it_is() -> Result<()> {
     boots(&named("bios"), &MachineSpec::default(), |cluster| {
         prints(cluster, "systemctl is-system-running", "running")?;
+        is_complete(&cluster.head.report()?, &cluster.sizes)?;
         identity(cluster)?;
         secrets(cluster)?;
         containers(cluster)?;

@@ -24,6 +24,10 @@ pub struct Outcome {
     pub wasted: u64,
     /// Bytes served to others until the image was complete.
     pub served: u64,
+    /// Processor time until the image was complete.
+    pub cpu_s: f64,
+    /// The most memory that was resident at a time until then, in bytes; the image is no part of it.
+    pub memory_peak: u64,
     /// Until the head had admitted this host.
     pub join_s: f64,
     /// Until the first unit was verified.
@@ -54,6 +58,8 @@ impl fmt::Display for Outcome {
         }
         writeln!(f, "served      {}", human(self.served))?;
         writeln!(f, "wasted      {}", human(self.wasted))?;
+        writeln!(f, "processor   {:.3} s", self.cpu_s)?;
+        writeln!(f, "memory      {} at most", human(self.memory_peak))?;
         writeln!(f, "joined      {:.3} s", self.join_s)?;
         writeln!(f, "first unit  {:.3} s", self.first_s)?;
         write!(f, "complete    {:.3} s", self.complete_s)

@@ -23,7 +23,7 @@ use super::{Exit, FetchArgs, link_towards};
 use crate::member::{
     AskError, Command, JoinError, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join, start_swarm_on,
 };
-use crate::report::{Queue, Reporter};
+use crate::report::{Queue, Reporter, used};
 
 /// How often the counters are looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -197,7 +197,7 @@ impl Fetching {
         let arriving = Arc::clone(&self.arriving);
         tokio::task::spawn_blocking(move || arriving.finish()).await??;
         self.member.reporter.tell(ReportKind::Reached(Phase::Fetch));
-        let summary = self.member.swarm.summary(&self.member.image);
+        let (summary, used) = (self.member.swarm.summary(&self.member.image), used());
         Ok(Outcome {
             image: self.header.name.to_string(),
             version: self.member.image.to_string(),
@@ -207,6 +207,8 @@ impl Fetching {
             resumed,
             wasted: summary.wasted,
             served: summary.served,
+            cpu_s: secs(used.cpu),
+            memory_peak: used.memory_peak,
             join_s: self.join_s,
             first_s,
             complete_s,

@@ -50,7 +50,8 @@ impl Queue {
             ReportKind::Reached(_)
             | ReportKind::CorruptFrom { .. }
             | ReportKind::ClockStepped { .. }
-            | ReportKind::MemAvailable(_) => {}
+            | ReportKind::MemAvailable(_)
+            | ReportKind::Used { .. } => {}
         }
         if self.waiting.len() >= KEPT_MAX {
             let victim = self.waiting.iter().position(|event| matches!(event.kind, ReportKind::Log(_))).unwrap_or(0);

@@ -134,6 +134,17 @@ fn footer(report: &BootReport) -> String {
     let boot = report.boot_bytes;
     let (nbp, kernel) = (HumanBytes(boot.nbp), HumanBytes(boot.kernel));
     _ = writeln!(text, "head sent for these boots: kernels and initramfs {kernel}, boot programs {nbp}");
+    let agents = || report.nodes.iter().filter_map(|node| node.agent);
+    if let (Some(cpu), Some(memory)) =
+        (agents().map(|agent| agent.cpu_ms).max(), agents().map(|agent| agent.memory_peak).max())
+    {
+        #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+        let (cpu, memory) = (cpu as f64 / 1000.0, HumanBytes(memory));
+        _ = writeln!(
+            text,
+            "an agent took at most {cpu:.1} s of processor and {memory} of memory until its image was complete"
+        );
+    }
     text
 }
 
@@ -142,7 +153,7 @@ mod tests {
     use wulfpack_shared::time::UnixTime;
 
     use super::*;
-    use crate::fleet::{BootRecord, ImageEgress};
+    use crate::fleet::{AgentUse, BootRecord, ImageEgress};
 
     #[test]
     fn unknown_is_not_zero_and_egress_is_in_copies() {
@@ -156,5 +167,9 @@ mod tests {
         assert_eq!(cells[..5], ["n1", "booting", "0.0", "?", "?"]);
         assert_eq!(lines.len(), 6);
         assert!(footer(&report).contains("1.30 copies"));
+        assert!(!footer(&report).contains("an agent took"));
+        record.used = Some(AgentUse { cpu_ms: 2500, memory_peak: 30 << 20 });
+        let report = BootReport::of([&record], vec![]);
+        assert!(footer(&report).contains("2.5 s of processor and 30.00 MiB of memory"), "{}", footer(&report));
     }
 }

@@ -12,7 +12,7 @@ use wulfpack_shared::time::{Now, UnixTime};
 use wulfpack_shared::wire::{Phase, ReportBatch, ReportEvent, ReportKind, SwarmSummary};
 
 use super::input::{Input, Joined, Output};
-use super::record::{Anchor, BOOTS_KEPT, BootRecord, EventRecord, FAILURES_MAX, Failure, LogLine, Severity};
+use super::record::{AgentUse, Anchor, BOOTS_KEPT, BootRecord, EventRecord, FAILURES_MAX, Failure, LogLine, Severity};
 use super::{BootEvent, BootState};
 use crate::store::Batch;
 
@@ -320,6 +320,7 @@ impl Fleet {
             }
             ReportKind::ClockStepped { offset_ms } => record.clock_offset_ms = Some(-offset_ms),
             ReportKind::MemAvailable(bytes) => record.mem_available = Some(bytes),
+            ReportKind::Used { cpu_ms, memory_peak } => record.used = Some(AgentUse { cpu_ms, memory_peak }),
         }
         if let Some((severity, text)) = say {
             self.event(at, severity, Some(node.clone()), text);

@@ -24,7 +24,7 @@ pub use io::FleetHandle;
 pub use machine::{Fleet, Unknown};
 pub use ready::check_logins;
 pub use record::{
-    Anchor, Approval, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure, LOG_LINES_MAX,
-    LogLine, Severity,
+    AgentUse, Anchor, Approval, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure,
+    LOG_LINES_MAX, LogLine, Severity,
 };
 pub use view::{BootReport, ImageEgress, NodeReport, NodeStatus, PhaseStats};

@@ -92,6 +92,15 @@ pub struct BootBytes {
     pub kernel: u64,
 }
 
+/// What an agent had used of its node when the image was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentUse {
+    /// Processor time in milliseconds.
+    pub cpu_ms: u64,
+    /// The most memory that was resident at a time, in bytes; the image is no part of it.
+    pub memory_peak: u64,
+}
+
 /// One boot of one machine, as far as the head knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BootRecord {
@@ -117,6 +126,9 @@ pub struct BootRecord {
     pub memory: Option<u64>,
     /// MemAvailable at ready in bytes.
     pub mem_available: Option<u64>,
+    /// What the agent had used when the image was complete.
+    #[serde(default)]
+    pub used: Option<AgentUse>,
     /// The agent's clock less the head's at join, before it was stepped, in milliseconds.
     pub clock_offset_ms: Option<i64>,
     /// Phases that the head stamped: the end of each.
@@ -170,6 +182,7 @@ impl BootRecord {
             agent: None,
             memory: None,
             mem_available: None,
+            used: None,
             clock_offset_ms: None,
             stamped: BTreeMap::new(),
             reached: BTreeMap::new(),

@@ -8,7 +8,7 @@ use wulfpack_shared::id::{ImageName, NodeName, VersionId};
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::Phase;
 
-use super::{Approval, BootBytes, BootRecord, BootState, Failure};
+use super::{AgentUse, Approval, BootBytes, BootRecord, BootState, Failure};
 
 /// One node as it stands now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -143,6 +143,8 @@ pub struct NodeReport {
     pub cancelled: u32,
     /// MemAvailable at ready in bytes.
     pub mem_available: Option<u64>,
+    /// What the agent had used when the image was complete; `null` if it never was.
+    pub agent: Option<AgentUse>,
     /// Failures on the way.
     pub failures: Vec<Failure>,
     /// Failed units.
@@ -166,6 +168,7 @@ impl NodeReport {
             boot_bytes: record.bytes,
             cancelled: swarm.cancelled,
             mem_available: record.mem_available,
+            agent: record.used,
             failures: record.failures.clone(),
             failed_units: record.failed_units.clone(),
         }

@@ -414,6 +414,13 @@ pub enum ReportKind {
     },
     /// MemAvailable when the node was ready, in bytes.
     MemAvailable(u64),
+    /// What the agent had used when the image was complete.
+    Used {
+        /// Processor time in milliseconds.
+        cpu_ms: u64,
+        /// The most memory that was resident at a time, in bytes; the image is no part of it.
+        memory_peak: u64,
+    },
 }
 
 /// Counters of the swarm on one member.

@@ -42,6 +42,7 @@ pub fn measure(setup: &BootSetup) -> Result<BootFigures> {
         head_bytes_sent: sent,
         copies: None,
         fetch_ratio: None,
+        agents: vec![],
         cpu,
     })
 }

@@ -13,6 +13,9 @@ use crate::harness::{Machine, MachineSpec, Port, Rate, wait_for_all};
 /// How long the head may take until it follows a change of the registry.
 const FOLLOWS: Duration = Duration::from_secs(60);
 
+/// What an agent may take of its node's memory beside the image while it fetches, in bytes.
+pub const AGENT_MEMORY_MAX: u64 = 48 << 20;
+
 /// Whether a node's last boot ended well.
 pub fn is_ready(node: &NodeStatus) -> bool {
     matches!(node.state, Some(BootState::Ready | BootState::Degraded))
@@ -28,8 +31,8 @@ pub fn is_there(nodes: &[NodeStatus], name: &str, wanted: impl Fn(&NodeStatus) -
     nodes.iter().any(|node| node.name.as_str() == name && wanted(node))
 }
 
-/// Fails unless every phase of every boot has its time, and no boot took more than one image: no chunk came twice. Machines
-/// whose firmware is iPXE load no boot program.
+/// Fails unless every phase of every boot has its time, no boot took more than one image (no chunk came twice), and no agent
+/// more memory than [`AGENT_MEMORY_MAX`]. Machines whose firmware is iPXE load no boot program.
 pub fn is_complete(report: &BootReport, sizes: &ImageSizes) -> Result<()> {
     for node in &report.nodes {
         for phase in Phase::ALL.into_iter().filter(|phase| *phase != Phase::Nbp) {
@@ -38,6 +41,8 @@ pub fn is_complete(report: &BootReport, sizes: &ImageSizes) -> Result<()> {
         }
         let (moved, image) = (node.bytes_from_head + node.bytes_from_peers, sizes.image_bytes);
         ensure!(moved <= image + image / 50, "{} took {moved} bytes for an image of {image}", node.name);
+        let peak = node.agent.with_context(|| format!("{} did not say what its agent used", node.name))?.memory_peak;
+        ensure!((1..=AGENT_MEMORY_MAX).contains(&peak), "the agent of {} took {peak} bytes of memory", node.name);
     }
     Ok(())
 }

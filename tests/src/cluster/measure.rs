@@ -1,11 +1,11 @@
 //! One boot of a whole cluster, timed by the same instrument as the baseline.
 
 use anyhow::{Context as _, Result};
-use wulfpack_head::fleet::BootReport;
+use wulfpack_head::fleet::{BootReport, NodeReport};
 use wulfpack_shared::wire::Phase;
 
 use super::{Cluster, ClusterSetup, ImageSizes};
-use crate::figures::{BootFigures, BootSetup, MEMINFO_WHEN_STARTED, mem_available};
+use crate::figures::{AgentFigures, BootFigures, BootSetup, MEMINFO_WHEN_STARTED, mem_available};
 use crate::harness::{CpuMeter, MachineSpec, Rate, bytes_sent, wait_for_all};
 
 /// Whether nodes may get the image from each other.
@@ -48,11 +48,22 @@ pub fn measure(setup: &BootSetup, peers: Peers) -> Result<BootFigures> {
         head_bytes_sent: sent,
         copies: Some(report.head_image_bytes_sent as f64 / cluster.sizes.image_bytes as f64),
         fetch_ratio: setup.rate.and_then(|rate| fetch_ratio(&report, &cluster.sizes, rate)),
+        agents: report.nodes.iter().filter_map(agent).collect(),
         cpu,
     };
     drop(machines);
     cluster.succeeded();
     Ok(figures)
+}
+
+fn agent(node: &NodeReport) -> Option<AgentFigures> {
+    let used = node.agent?;
+    Some(AgentFigures {
+        cpu_s: used.cpu_ms as f64 / 1000.0,
+        memory_peak: used.memory_peak,
+        wasted: node.bytes_wasted,
+        cancelled: node.cancelled,
+    })
 }
 
 /// The longest fetch phase over the bound for equal links (DESIGN.md, "Swarm"), in seconds each.

@@ -6,7 +6,7 @@ mod image;
 mod measure;
 mod prepare;
 
-pub use boots::{holds, is_complete, is_ready, is_there};
+pub use boots::{AGENT_MEMORY_MAX, holds, is_complete, is_ready, is_there};
 pub use hosts::Hosts;
 pub use image::ImageSizes;
 pub use measure::{Peers, bound_s, measure};

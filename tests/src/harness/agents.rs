@@ -39,6 +39,10 @@ pub struct FetchReport {
     pub resumed: u64,
     /// Bytes that arrived in vain.
     pub wasted: u64,
+    /// Processor time in seconds until the image was complete.
+    pub cpu_s: f64,
+    /// The most memory that was resident at a time until then, in bytes.
+    pub memory_peak: u64,
     /// Seconds from its start until the head had admitted it.
     pub join_s: f64,
     /// Seconds from its start until the last unit was verified.

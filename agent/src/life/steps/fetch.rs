@@ -7,13 +7,13 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use wulfpack_shared::image::{Header, Run, SignedHeader, Units};
 use wulfpack_shared::net::store::{FetchStore, StoreError};
-use wulfpack_shared::wire::NodeSettings;
+use wulfpack_shared::wire::{NodeSettings, ReportKind};
 
 use super::join::Membered;
 use crate::life::context::{Context, StepError};
 use crate::member::{Member, MemberEvent};
 use crate::paths;
-use crate::report::uptime_ms;
+use crate::report::{uptime_ms, used};
 use crate::root::{BlobDir, Memory, MemoryPlan, RESERVE, blob_bytes, check_memory, memory};
 
 pub(super) async fn fetch(context: &Arc<Context>) -> Result<(), StepError> {
@@ -46,6 +46,9 @@ pub(super) async fn fetch(context: &Arc<Context>) -> Result<(), StepError> {
         mib(summary.from_peers),
         mib(summary.from_heads)
     ));
+    let used = used();
+    let cpu_ms = u64::try_from(used.cpu.as_millis()).unwrap_or(u64::MAX);
+    context.reporter.tell(ReportKind::Used { cpu_ms, memory_peak: used.memory_peak });
     Ok(())
 }
 
