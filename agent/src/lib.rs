@@ -4,6 +4,7 @@ pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod dhcp;
+pub mod discover;
 pub mod fetch;
 pub mod handover;
 pub mod life;

@@ -20,5 +20,7 @@ pub const HANDOVER: &str = "/run/wulfpack/private/handover.sock";
 pub const LEASE: &str = "/run/wulfpack/lease.json";
 /// The assembled root before the pivot.
 pub const NEW_ROOT: &str = "/newroot";
+/// The kernel arguments of the node that this machine was made while it was up (0600).
+pub const ADOPTED: &str = "/run/wulfpack/private/adopted";
 /// The join token, from the per-node initrd.
 pub const TOKEN: &str = "/wulf/token";

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod dhcp;
 pub mod dhcp6;
+pub mod discover;
 pub mod exit;
 pub mod fleet;
 pub mod http;

@@ -49,6 +49,8 @@ pub struct BootArgs {
     pub on_fail: OnFail,
     /// `wulf.neighbour=PORT`: once up, the node gives kernel and modules over HTTP on this port, the one that the heads have too.
     pub neighbour: Option<u16>,
+    /// `wulf.discover`: no node has this machine's MAC address; it tells what it is, and waits to become one.
+    pub discover: bool,
     /// `wulf.debug`: verbose console.
     pub debug: bool,
 }
@@ -121,6 +123,7 @@ impl FromStr for BootArgs {
                     }
                 }
                 "neighbour" => args.neighbour = Some(value.parse().map_err(|error| wrong(argument, error))?),
+                "discover" => args.discover = true,
                 "debug" => args.debug = true,
                 // A newer head may say more than this agent knows.
                 _ => {}
@@ -156,6 +159,9 @@ impl fmt::Display for BootArgs {
             OnFail::Poweroff => words.push("wulf.onfail=poweroff".into()),
         }
         words.extend(self.neighbour.map(|port| format!("wulf.neighbour={port}")));
+        if self.discover {
+            words.push("wulf.discover".into());
+        }
         if self.debug {
             words.push("wulf.debug".into());
         }
@@ -187,6 +193,7 @@ mod tests {
             time: Some(UnixTime::from_secs(1_700_000_000)),
             on_fail: OnFail::Reboot,
             neighbour: Some(9872),
+            discover: true,
             debug: true,
         }
     }

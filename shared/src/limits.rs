@@ -56,6 +56,19 @@ pub const KNOWN_MAX: usize = 4096;
 /// Longest that a request of a running node waits for orders.
 pub const LISTEN_MAX: Duration = Duration::from_secs(600);
 
+/// Most network interfaces of a machine that is discovered.
+pub const DISCOVER_NICS_MAX: usize = 32;
+/// Most disks of such a machine.
+pub const DISCOVER_DISKS_MAX: usize = 64;
+/// Most GPUs of such a machine.
+pub const DISCOVER_GPUS_MAX: usize = 32;
+/// Longest text that such a machine says of itself. Bytes.
+pub const DISCOVER_TEXT_MAX: usize = 128;
+/// Largest LLDP frame that is read: a frame of Ethernet without its header and check sum. Bytes.
+pub const LLDP_FRAME_MAX: usize = 1500;
+/// Most machines that wait to be adopted at a time.
+pub const PENDING_MAX: usize = 4096;
+
 /// Active runs each way on a node.
 pub const SLOTS: u8 = 4;
 /// Neighbours a node keeps.

@@ -27,7 +27,8 @@ pub async fn boot() -> Result<()> {
     let console = Console::open();
     let command_line = fs::read_to_string("/proc/cmdline").context("failed to read /proc/cmdline")?;
     // A bad argument must not stop the console from saying so: the first step fails with the reason, again and again.
-    let (args, bad_args) = match command_line.parse::<BootArgs>() {
+    let said = adopted_args(&command_line);
+    let (args, bad_args) = match said.parse::<BootArgs>() {
         Ok(args) => (args, None),
         Err(error) => (BootArgs::default(), Some(error)),
     };
@@ -51,6 +52,11 @@ pub async fn boot() -> Result<()> {
         Ended::Pivoted => after_pivot(context).await,
         Ended::GoingDown => Ok(()),
     }
+}
+
+/// The arguments that count: of a machine that was adopted in this boot those of the node.
+fn adopted_args(command_line: &str) -> String {
+    fs::read_to_string(paths::ADOPTED).unwrap_or_else(|_| command_line.to_owned())
 }
 
 /// The state that an earlier worker of this boot left, or that of a new boot.

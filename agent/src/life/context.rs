@@ -1,6 +1,6 @@
 //! What the steps of a boot share: what the kernel told, who listens, and what earlier steps left for later ones.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use wulfpack_shared::bootargs::{BootArgs, BootArgsError};
 use wulfpack_shared::wire::ReportKind;
@@ -43,13 +43,17 @@ pub struct Left {
     pub rooted: Option<Rooted>,
     /// What the running step does right now, for the progress line.
     pub doing: Option<String>,
+    /// Why this machine has to begin again, if it has.
+    pub restart: Option<String>,
 }
 
 /// See the file's head.
 #[derive(Debug)]
 pub struct Context {
     /// From the kernel command line.
-    pub args: BootArgs,
+    args: BootArgs,
+    /// What the head said in their place, once it had made this machine a node.
+    adopted: OnceLock<BootArgs>,
     /// Why the kernel command line could not be read, if so; then `args` are empty.
     pub bad_args: Option<BootArgsError>,
     /// The whole kernel command line.
@@ -75,6 +79,7 @@ impl Context {
     ) -> Arc<Self> {
         Arc::new(Self {
             args,
+            adopted: OnceLock::new(),
             bad_args,
             command_line,
             console,
@@ -82,6 +87,16 @@ impl Context {
             state: Mutex::new(state),
             left: Mutex::default(),
         })
+    }
+
+    /// What the head told this machine, last.
+    pub fn args(&self) -> &BootArgs {
+        self.adopted.get().unwrap_or(&self.args)
+    }
+
+    /// The head has made this machine a node: these count from now on. Only the first word counts.
+    pub fn adopt(&self, args: BootArgs) {
+        self.adopted.get_or_init(|| args);
     }
 
     /// What earlier steps left; not held across a wait.

@@ -5,6 +5,7 @@
 //!      ▲         ▲       │       │        │         │
 //!      └─────────┴───────┴── a failed step again, after a pause with jitter, at most 60 s
 //! ```
+//! * A machine that no node is runs `Discover` behind `Link`; adopted, it runs `Link` again, as the node, and goes on.
 //! * Losing the link starts `Link` again beside whatever runs, never the boot.
 //! * A manifest that does not verify, or a key pressed on the console, holds the machine until a person says otherwise.
 //! * `wulf.onfail=reboot|poweroff` replaces the retry, after the longest pause.
@@ -29,6 +30,8 @@ pub enum Step {
     Modules,
     /// Interface, carrier, address, an answer from gateway or head.
     Link,
+    /// Tell what this machine is, and wait until it is a node.
+    Discover,
     /// Clock, key, token; back come certificate, manifest, overlays, peers.
     Join,
     /// Every unit of the image, verified.
@@ -45,6 +48,8 @@ impl Step {
     const fn next(self) -> Option<Self> {
         match self {
             Self::Modules => Some(Self::Link),
+            // Behind discovery the network is that of the node.
+            Self::Discover => Some(Self::Link),
             Self::Link => Some(Self::Join),
             Self::Join => Some(Self::Fetch),
             Self::Fetch => Some(Self::Mount),
@@ -57,7 +62,7 @@ impl Step {
     /// The phase that ends with this step. Modules and link belong to the phase that ends with the join.
     pub const fn phase(self) -> Phase {
         match self {
-            Self::Modules | Self::Link | Self::Join => Phase::Join,
+            Self::Modules | Self::Link | Self::Discover | Self::Join => Phase::Join,
             Self::Fetch => Phase::Fetch,
             Self::Mount => Phase::Mount,
             Self::Overlay => Phase::Overlay,
@@ -66,7 +71,7 @@ impl Step {
     }
 
     const fn ends_phase(self) -> bool {
-        !matches!(self, Self::Modules | Self::Link)
+        !matches!(self, Self::Modules | Self::Link | Self::Discover)
     }
 
     /// What a person reads.
@@ -74,6 +79,7 @@ impl Step {
         match self {
             Self::Modules => "loading kernel modules",
             Self::Link => "bringing up the network",
+            Self::Discover => "discovery",
             Self::Join => "joining the cluster",
             Self::Fetch => "fetching the image",
             Self::Mount => "mounting the root file system",
@@ -103,6 +109,10 @@ pub enum Input {
     },
     /// The carrier is gone or the address was lost.
     LinkLost,
+    /// The head has made this machine a node, which wants this after a failure.
+    Adopted(OnFail),
+    /// What runs is not what this machine shall boot: it begins again.
+    Restart,
     /// A key on a console.
     Key(Key),
 }
@@ -167,6 +177,8 @@ enum State {
 pub struct Life {
     state: State,
     on_fail: OnFail,
+    /// No node is this machine yet.
+    discover: bool,
     /// Failures of the current step in a row.
     failures: u32,
     /// `Link` runs again beside the current step.
@@ -179,7 +191,15 @@ impl Life {
     /// A machine that has not been switched on.
     pub fn new(on_fail: OnFail, seed: u64) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { state: State::Off, on_fail, failures: 0, relinking: false, rng, outputs: VecDeque::new() }
+        let (state, outputs) = (State::Off, VecDeque::new());
+        Self { state, on_fail, discover: false, failures: 0, relinking: false, rng, outputs }
+    }
+
+    /// The same for a machine that no node is.
+    #[must_use]
+    pub const fn discovering(mut self) -> Self {
+        self.discover = true;
+        self
     }
 
     /// The step that runs or has failed.
@@ -199,6 +219,11 @@ impl Life {
             Input::Done(step) => self.done(step),
             Input::Failed { step, reason, hold } => self.failed(now.mono, step, reason, hold),
             Input::LinkLost => self.link_lost(),
+            Input::Adopted(on_fail) => (self.on_fail, self.discover) = (on_fail, false),
+            Input::Restart if matches!(self.state, State::Running(_) | State::Paused { .. }) => {
+                self.end(Output::Reboot)
+            }
+            Input::Restart => {}
             Input::Key(key) => self.key(key),
         }
     }
@@ -238,6 +263,7 @@ impl Life {
             self.outputs.push_back(Output::Report(ReportKind::Reached(step.phase())));
         }
         match step.next() {
+            Some(_) if step == Step::Link && self.discover => self.run(Step::Discover),
             Some(next) => self.run(next),
             None => self.state = State::Over,
         }

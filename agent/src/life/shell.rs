@@ -33,7 +33,10 @@ pub(super) async fn live(context: &Arc<Context>, channel: &mut Option<Channel>) 
     let mut seed = [0; 8];
     // For the length of pauses: not worth a wait for the kernel's random numbers.
     rustix::rand::getrandom(&mut seed, GetRandomFlags::INSECURE).context("failed to ask for random numbers")?;
-    let mut life = Life::new(context.args.on_fail, u64::from_le_bytes(seed));
+    let mut life = Life::new(context.args().on_fail, u64::from_le_bytes(seed));
+    if context.args().discover {
+        life = life.discovering();
+    }
     let (inputs, mut inbox) = mpsc::channel::<Typing>(64);
     watch_keyboards(context, &inputs);
     let mut progress = tokio::time::interval(PROGRESS);
@@ -95,7 +98,13 @@ fn start(context: &Arc<Context>, step: Step, inputs: &mpsc::Sender<Typing>) {
     let (context, inputs) = (Arc::clone(context), inputs.clone());
     context.left().doing = None;
     tokio::spawn(async move {
-        let input = match steps::run(&context, step).await {
+        let done = steps::run(&context, step).await;
+        if done.is_ok() && step == Step::Discover {
+            let restart = context.left().restart.take().is_some();
+            let word = if restart { Input::Restart } else { Input::Adopted(context.args().on_fail) };
+            let _ended = inputs.send(Typing::Input(word)).await;
+        }
+        let input = match done {
             Ok(()) => Input::Done(step),
             Err(StepError { reason, hold }) => Input::Failed { step, reason, hold },
         };

@@ -225,6 +225,15 @@ impl Links {
         self.set(format!("bring {} up", interface.name), message).await
     }
 
+    /// Takes the interface down.
+    ///
+    /// # Errors
+    /// [`LinkError::Netlink`].
+    pub async fn down(&self, interface: &Interface) -> Result<(), LinkError> {
+        let message = LinkUnspec::new_with_index(interface.index).down();
+        self.set(format!("take {} down", interface.name), message).await
+    }
+
     /// Gives the interface this address and default route, and takes every other address of the same family away.
     ///
     /// # Errors

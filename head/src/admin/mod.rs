@@ -2,11 +2,12 @@
 //!
 //! * `api`: what is said. * `server`: the head's side. * `client`: the command line's side.
 //! * `orders`: what running nodes are told. `overlays`: what nodes would get. `actions`: what the head does for an administrator. `events`: what happened, now and next.
-//! * `who`: who somebody is, for records.
+//! * `discover`: machines that no registry knows. `who`: who somebody is, for records.
 
 mod actions;
 mod api;
 mod client;
+mod discover;
 mod events;
 mod orders;
 mod overlays;
@@ -23,6 +24,7 @@ pub use api::{
     TicketAnswer, TicketFor, TicketRequest, UnknownMachine,
 };
 pub use client::{AdminClient, ClientError};
+pub use discover::{AdoptAnswer, AdoptRequest, DiscoverList, DiscoveredMachine, ForgetAnswer, ForgetRequest};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};
 pub use trace::TraceLine;
 pub use who::user_name;

@@ -30,8 +30,9 @@ use super::api::{
     TicketRequest, UnknownMachine,
 };
 use super::who::user_name;
-use super::{actions, events, orders, overlays};
+use super::{actions, discover, events, orders, overlays};
 use crate::config::ClusterKeys;
+use crate::discover::Discovery;
 use crate::fleet::{BootReport, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Overlays, Registry, TokenMaker};
 use crate::orders::OrdersHandle;
@@ -89,6 +90,8 @@ pub struct AdminServices {
     pub head: PublicKey,
     /// Where the control plane listens.
     pub control: Vec<SocketAddr>,
+    /// Machines that no registry knows.
+    pub discovery: Option<Discovery>,
 }
 
 /// Why the socket cannot be opened.
@@ -165,6 +168,9 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/overlays/{node}", get(overlays::of_node))
         .route("/v1/orders", post(orders::give))
         .route("/v1/orders/{id}", get(orders::progress))
+        .route("/v1/discover", get(discover::list))
+        .route("/v1/adopt", post(discover::adopt))
+        .route("/v1/discover/forget", post(discover::forget))
         .route("/v1/key/record", post(actions::record_key_deed))
         .route("/v1/dhcp", get(dhcp_status))
         .route("/v1/trace/{who}", get(super::trace::trace))

@@ -113,6 +113,7 @@ fn bench() -> Bench {
         cluster: cluster(),
         head: PublicKey([1; 32]),
         control: vec!["10.0.0.1:9870".parse().unwrap()],
+        discovery: None,
     };
     let socket = dir.path().join("run/admin.sock");
     let server = AdminServer::bind(&socket).unwrap();

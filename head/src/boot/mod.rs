@@ -14,10 +14,10 @@ pub use arch::{Arch, Carrier, Platform};
 pub use format::InitramfsFormat;
 pub use loader::{Loader, SignedLoader};
 pub use matrix::{BootChoice, BootFile, Client, Nbps, program_path, shim_name};
-pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit, choose_kernel};
+pub use plan::{BootPlan, HeadSettings, Initrd, PlanError, Visit, boot_args, choose_kernel};
 pub use programs::Programs;
 pub use script::{ScriptError, Scripts};
-pub use templates::{DEFAULT_TEMPLATE, is_template_name};
+pub use templates::{DEFAULT_TEMPLATE, DISCOVER_TEMPLATE, is_template_name};
 pub use waves::Waves;
 
 #[cfg(test)]

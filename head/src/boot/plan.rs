@@ -50,6 +50,8 @@ pub struct Visit<'a> {
     pub now: UnixTime,
     /// Nodes that are up and have this version, to be asked before the head.
     pub neighbours: &'a [SocketAddr],
+    /// It is no node: its agent tells what it is.
+    pub discover: bool,
 }
 
 /// One initramfs archive.
@@ -183,6 +185,30 @@ pub fn choose_kernel<'a>(node: &Node, header: &'a Header) -> Result<&'a KernelEn
     })
 }
 
+/// What the agent of a node is told that boots from this interface, and reaches us at `base`.
+pub fn boot_args(head: &HeadSettings, node: &Node, mac: Mac, base: SocketAddr, now: UnixTime) -> BootArgs {
+    let interface = node.interface(mac);
+    // First the address at which this machine reaches us; the sort is stable. Of the other family it has no address yet.
+    let of_family = |addr: &&HeadAddr| addr.control.is_ipv4() == base.is_ipv4();
+    let mut heads: Vec<_> = head.heads.iter().filter(of_family).cloned().collect();
+    heads.sort_by_key(|addr| addr.control.ip() != base.ip());
+    heads.truncate(HEADS_MAX);
+    BootArgs {
+        node: Some(node.name.clone()),
+        heads,
+        cluster: head.cluster.clone(),
+        mac: Some(mac),
+        device: interface.and_then(|interface| interface.device.clone()),
+        mtu: interface.and_then(|interface| interface.mtu),
+        address: interface.and_then(|interface| address(interface, base.is_ipv6())),
+        time: Some(now),
+        on_fail: node.on_fail,
+        neighbour: head.neighbour,
+        discover: false,
+        debug: head.debug,
+    }
+}
+
 fn command_line(
     head: &HeadSettings,
     visit: &Visit<'_>,
@@ -190,24 +216,10 @@ fn command_line(
     initrds: &[Initrd],
 ) -> Result<String, PlanError> {
     let node = visit.node;
-    let interface = node.interface(visit.mac);
-    // First the address at which this machine reaches us; the sort is stable. Of the other family it has no address yet.
-    let of_family = |addr: &&HeadAddr| addr.control.is_ipv4() == visit.base.is_ipv4();
-    let mut heads: Vec<_> = head.heads.iter().filter(of_family).cloned().collect();
-    heads.sort_by_key(|addr| addr.control.ip() != visit.base.ip());
-    heads.truncate(HEADS_MAX);
     let boot_args = BootArgs {
-        node: Some(node.name.clone()),
-        heads,
-        cluster: head.cluster.clone(),
-        mac: Some(visit.mac),
-        device: interface.and_then(|interface| interface.device.clone()),
-        mtu: interface.and_then(|interface| interface.mtu),
-        address: interface.and_then(|interface| address(interface, visit.base.is_ipv6())),
-        time: Some(visit.now),
-        on_fail: node.on_fail,
-        neighbour: head.neighbour,
-        debug: head.debug,
+        node: (!visit.discover).then(|| node.name.clone()),
+        discover: visit.discover,
+        ..boot_args(head, node, visit.mac, visit.base, visit.now)
     };
     // Under UEFI the kernel finds only those archives that its command line names; elsewhere these words do nothing.
     let mut words: Vec<String> = initrds.iter().map(|initrd| format!("initrd={}", initrd.name)).collect();

@@ -21,17 +21,19 @@ const TEMPLATES_MAX: usize = 256;
 /// Longest name.
 const NAME_MAX: usize = 64;
 
-const IPXE: [(&str, &str); 5] = [
+const IPXE: [(&str, &str); 6] = [
     ("default", include_str!("../../assets/ipxe/default.ipxe")),
     ("localdisk", include_str!("../../assets/ipxe/localdisk.ipxe")),
     ("shell", include_str!("../../assets/ipxe/shell.ipxe")),
+    (DISCOVER_TEMPLATE, include_str!("../../assets/ipxe/discover.ipxe")),
     (WAIT, include_str!("../../assets/ipxe/wait.ipxe")),
     (AUTOEXEC, include_str!("../../assets/ipxe/autoexec.ipxe")),
 ];
-const GRUB: [(&str, &str); 5] = [
+const GRUB: [(&str, &str); 6] = [
     ("default", include_str!("../../assets/grub/default.cfg")),
     ("localdisk", include_str!("../../assets/grub/localdisk.cfg")),
     ("shell", include_str!("../../assets/grub/shell.cfg")),
+    (DISCOVER_TEMPLATE, include_str!("../../assets/grub/discover.cfg")),
     (WAIT, include_str!("../../assets/grub/wait.cfg")),
     (AUTOEXEC, include_str!("../../assets/grub/autoexec.cfg")),
 ];
@@ -39,6 +41,8 @@ const GRUB: [(&str, &str); 5] = [
 pub(super) const WAIT: &str = "wait";
 /// For loaders that look for a script of their own.
 pub(super) const AUTOEXEC: &str = "autoexec";
+/// For machines that no node is.
+pub const DISCOVER_TEMPLATE: &str = "discover";
 /// Where the registry names none.
 pub const DEFAULT_TEMPLATE: &str = "default";
 

@@ -15,9 +15,11 @@
 //! * `running`: asks the running head. `report`, `status`, `log`: what it knows of boots. `approve`: lets them go on.
 //! * `overlay`: what nodes are made of beside their image.
 //! * `orders`: tells running nodes to do something, and shows how it goes.
+//! * `discover`: machines that no registry knows. `adopt`: they become nodes.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
 //! * `render`: tables, JSON and YAML on standard output.
 
+mod adopt;
 mod approve;
 mod audit;
 mod change;
@@ -25,6 +27,7 @@ mod config;
 mod context;
 mod dhcp;
 mod difference;
+mod discover;
 mod events;
 mod fields;
 mod history;
@@ -54,10 +57,12 @@ mod status;
 mod ticket;
 mod trace;
 
+pub use adopt::AdoptArgs;
 pub use approve::ApproveArgs;
 pub use config::ConfigCommand;
 pub use context::{Context, OutputFormat};
 pub use dhcp::DhcpCommand;
+pub use discover::DiscoverCommand;
 pub use events::EventsCommand;
 pub use history::{DiffCommand, HistoryCommand, UndoCommand};
 pub use image::ImageCommand;

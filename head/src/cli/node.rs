@@ -11,7 +11,7 @@ use super::fields::{SetFlags, UnsetFlags};
 use super::node_list::{ListArgs, ShowArgs};
 use super::nodes::{Guard, NODESETS, groups_of, in_order, no_such_nodes, texts};
 use super::section::{ImportArgs, Section, edit, export, import};
-use super::{ApproveArgs, Context, LogArgs, StatusArgs};
+use super::{AdoptArgs, ApproveArgs, Context, LogArgs, StatusArgs};
 use crate::exit::{Ended, Exit};
 use crate::registry::{Editor, Entry, Registry};
 
@@ -53,6 +53,9 @@ pub enum NodeCommand {
     /// Let boots go on that wait for approval, where an interface has `token: approve`: once, within a quarter of an hour.
     #[command(after_long_help = NODESETS)]
     Approve(ApproveArgs),
+    /// Make unknown machines nodes; those that wait go on into their image. Nodes that are not in the registry are added.
+    #[command(after_long_help = NODESETS)]
+    Adopt(AdoptArgs),
 }
 
 /// Arguments of `wulf node add`.
@@ -159,6 +162,7 @@ impl NodeCommand {
             Self::Status(args) => args.run(context),
             Self::Log(args) => args.run(context),
             Self::Approve(args) => args.run(context),
+            Self::Adopt(args) => args.run(context),
         }
     }
 }

@@ -10,9 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::render::colours_on;
 use super::{
-    BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, EventsCommand, HistoryCommand, ImageCommand,
-    ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, PlanArgs, ProfileCommand, SshCommand,
-    TicketCommand, UndoCommand, UpgradeCommand, note, serve, write_out,
+    BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, DiscoverCommand, EventsCommand, HistoryCommand,
+    ImageCommand, ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, PlanArgs, ProfileCommand,
+    SshCommand, TicketCommand, UndoCommand, UpgradeCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -40,6 +40,9 @@ enum Command {
     /// Whether DHCP answers, and whether it does beside another DHCP server.
     #[command(subcommand)]
     Dhcp(DhcpCommand),
+    /// See machines that are not in the registry and wait to become a node.
+    #[command(subcommand)]
+    Discover(DiscoverCommand),
     Events(EventsCommand),
     Ticket(TicketCommand),
     /// The keys of cluster and head.
@@ -90,6 +93,7 @@ impl Wulf {
             Command::Serve => serve(context),
             Command::Boot(command) => command.run(context),
             Command::Dhcp(command) => command.run(context),
+            Command::Discover(command) => command.run(context),
             Command::Events(command) => command.run(context),
             Command::Ticket(command) => command.run(context),
             Command::Key(command) => command.run(context),

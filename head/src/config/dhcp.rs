@@ -99,7 +99,7 @@ pub struct SubnetConfig {
     pub range: Option<AddressRange>,
     /// How long such a machine keeps its address, in seconds.
     pub range_lease_seconds: u32,
-    /// Whether such machines are given a boot program: they wait at their boot script until a node has their MAC address.
+    /// Whether such machines boot into discovery: they report what they are, and wait to be adopted.
     pub discover: bool,
     /// Default gateway of whoever has none of its own.
     pub gateway: Option<Ipv4Addr>,

@@ -87,7 +87,8 @@ impl Config {
         if self.image.keep == 0 {
             return Err("image: keep: at least one version has to be kept".into());
         }
-        self.dhcp.check()
+        self.dhcp.check()?;
+        self.discover.check()
     }
 }
 

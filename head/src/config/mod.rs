@@ -1,7 +1,7 @@
 //! `/etc/wulfpack/wulfpack.yaml`: the head's own configuration, its documented default, its paths, and the cluster's keys.
 //!
 //! * `model`: every setting, its type and its default. `default.yaml` is the same, documented, as `wulf init` writes it.
-//! * `dhcp`: the part of it for the DHCP server.
+//! * `dhcp`, `discover`: the parts of it for the DHCP server and for unknown machines.
 //! * `load`: reading and checking the file.
 //! * `paths`: where everything lies.
 //! * `seed`: how long a node serves its image, as text.
@@ -15,6 +15,7 @@ mod cluster;
 #[cfg(test)]
 mod cluster_tests;
 mod dhcp;
+mod discover;
 mod files;
 mod keys;
 mod load;
@@ -27,6 +28,7 @@ pub use access::{check_readable, let_group_read};
 pub use cluster::{ClusterKeys, FormerKey, KeysLock};
 pub(crate) use dhcp::hex;
 pub use dhcp::{AddressRange, ClassConfig, DhcpConfig, DhcpMode, ReservationConfig, SubnetConfig};
+pub use discover::{AdoptRule, AdoptWhen, DiscoverConfig};
 pub use files::{create_dir, create_new, write_atomically};
 pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};
 pub use load::{ConfigError, DEFAULT_YAML};

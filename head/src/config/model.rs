@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::limits;
 
-use super::{DhcpConfig, Paths, Seed};
+use super::{DhcpConfig, DiscoverConfig, Paths, Seed};
 
 /// The head's configuration: what `wulfpack.yaml` says, with defaults for the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,8 @@ pub struct Config {
     pub paths: Paths,
     /// The DHCP server.
     pub dhcp: DhcpConfig,
+    /// Machines that are not in the registry.
+    pub discover: DiscoverConfig,
     /// What firmware is given to boot.
     pub boot: BootConfig,
     /// How long nodes serve their image, unless the registry says otherwise: seconds, `10m`, `2h`, `always` or `never`.
@@ -60,6 +62,7 @@ impl Default for Config {
             ports: Ports::default(),
             paths: Paths::default(),
             dhcp: DhcpConfig::default(),
+            discover: DiscoverConfig::default(),
             boot: BootConfig::default(),
             seed: Seed::default(),
             tmpfs_dirs,

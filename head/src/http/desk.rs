@@ -15,6 +15,7 @@ use wulfpack_shared::wire::Phase;
 use super::cache::{FileCache, LoadError};
 use super::neighbour;
 use super::sources::{AgentArchive, Neighbours, Tokens, VersionFile, Versions};
+use super::unknown::Unknown;
 use crate::boot::{
     BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit, Waves,
     choose_kernel,
@@ -56,6 +57,8 @@ pub struct Services {
     pub wave: usize,
     /// Nodes that give kernel and modules, where the administrator accepts that.
     pub neighbours: Option<Arc<dyn Neighbours>>,
+    /// Machines that no node is.
+    pub unknown: Unknown,
 }
 
 /// The two ends of an exchange; an extension of every HTTP request.
@@ -150,9 +153,7 @@ impl Desk {
         mac: Mac,
         node: Option<&Node>,
     ) -> Result<(String, String), String> {
-        let Some(node) = node else {
-            return Err(format!("no node has the MAC address {mac}: \"wulf node add\" makes this machine one"));
-        };
+        let Some(node) = node else { return self.discovery(loader, peer, mac).await };
         let template = node.ipxe.as_deref().unwrap_or(DEFAULT_TEMPLATE);
         let scripts = &self.services.scripts;
         // An unknown template is told of below, when it is rendered.
@@ -160,6 +161,24 @@ impl Desk {
             let script = scripts.without_image(loader, template, (peer.local, mac), node.name.as_str());
             return Ok((script.map_err(|error| error.to_string())?, format!("template {template}")));
         }
+        let plan = self.plan(peer, mac, node, false).await?;
+        let script = scripts.boot(loader, template, &plan).map_err(|error| error.to_string())?;
+        if peer.proof == TokenEvidence::Approve {
+            // Asked here already, and last: a machine that cannot boot for another reason waits for that.
+            self.approved(peer, mac, &node.name).await?;
+        }
+        self.admit(mac, node.name.as_str())?;
+        Ok((script, format!("{}, kernel {}", plan.image, plan.release)))
+    }
+
+    /// Whether this machine may load now.
+    pub(super) fn admit(&self, mac: Mac, who: &str) -> Result<(), String> {
+        let admitted = self.waves().admit(self.now(), mac);
+        admitted.map_err(|before| format!("{before} machines load before {who}, it waits for its turn"))
+    }
+
+    /// What a machine boots.
+    pub(super) async fn plan(&self, peer: Peer, mac: Mac, node: &Node, discover: bool) -> Result<BootPlan, String> {
         let Some(image) = node.image.clone() else {
             return Err(format!("node {0} has no image: \"wulf node set {0} --image NAME\" gives it one", node.name));
         };
@@ -182,22 +201,15 @@ impl Desk {
             base: peer.local,
             now: wall_clock(),
             neighbours: &neighbours,
+            discover,
         };
         let head = Arc::clone(&self.services.head.borrow());
-        let plan = BootPlan::new(&head, &visit).map_err(|error| error.to_string())?;
-        let script = scripts.boot(loader, template, &plan).map_err(|error| error.to_string())?;
-        if peer.proof == TokenEvidence::Approve {
-            // Asked here already, and last: a machine that cannot boot for another reason waits for that.
-            self.approved(peer, mac, &node.name).await?;
-        }
-        let admitted = self.waves().admit(self.now(), mac);
-        admitted.map_err(|before| format!("{before} machines load before {}, it waits for its turn", node.name))?;
-        Ok((script, format!("{}, kernel {}", plan.image, plan.release)))
+        BootPlan::new(&head, &visit).map_err(|error| error.to_string())
     }
 
     /// The join token of a machine's boot.
     pub async fn token(self: &Arc<Self>, peer: Peer, mac: Mac) -> Handout {
-        let Some(node) = self.node(mac) else { return Err(Refusal::Missing("no node has this MAC address")) };
+        let Some(node) = self.node(mac) else { return self.discovery_token(peer, mac).await };
         let work = {
             let (desk, name) = (Arc::clone(self), node.name.clone());
             move || {
@@ -267,13 +279,17 @@ impl Desk {
 
     /// shim or GRUB for a machine: those of its image, whose kernel they trust, else the head's.
     pub async fn signed_loader(&self, peer: Peer, mac: Mac, loader: SignedLoader) -> Handout {
-        let Some(node) = self.node(mac) else { return Err(Refusal::Missing("no node has this MAC address")) };
-        let (versions, image) = (Arc::clone(&self.services.versions), node.image.clone());
+        let image = match self.node(mac) {
+            Some(node) => Some(node.image.clone()),
+            None => self.seat_image(peer, mac).await,
+        };
+        let Some(image) = image else { return Err(Refusal::Missing("no node has this MAC address")) };
+        let versions = Arc::clone(&self.services.versions);
         let found = tokio::task::spawn_blocking(move || versions.signed_loader(image.as_ref(), loader)).await;
         match found.unwrap_or_else(|error| Err(error.to_string())) {
             Ok(bytes) => Ok((bytes, Some(self.event(Phase::Nbp, mac, peer, loader.name().to_owned())))),
             Err(reason) => {
-                tracing::error!(node = %node.name, %reason, "signed boot loader");
+                tracing::error!(%mac, %reason, "signed boot loader");
                 Err(Refusal::Failed(reason))
             }
         }
@@ -297,6 +313,16 @@ impl Desk {
     /// Whether the machine at the other end is the one it says it is, as far as this network demands (REAL-CLUSTERS, rule 9); and
     /// how long ago it showed that it boots, where it had to.
     fn proven(&self, peer: Peer, mac: Mac, node: &NodeName) -> Result<Option<Duration>, String> {
+        match peer.proof {
+            TokenEvidence::Approve => {
+                self.services.tokens.approved(node, mac, peer.remote.ip().to_canonical()).map(|()| None)
+            }
+            TokenEvidence::Dhcp | TokenEvidence::Neighbour => self.evidence(peer, mac),
+        }
+    }
+
+    /// The same without an administrator's word.
+    pub(super) fn evidence(&self, peer: Peer, mac: Mac) -> Result<Option<Duration>, String> {
         let address = peer.remote.ip().to_canonical();
         match peer.proof {
             TokenEvidence::Dhcp => match self.services.evidence.age(mac, address, Instant::now()) {
@@ -312,7 +338,7 @@ impl Desk {
                 IpAddr::V6(six) if mac_of_address(six) == Some(mac) => Ok(None),
                 _ => Err(format!("the neighbour table of this head does not have {mac} at {address}")),
             },
-            TokenEvidence::Approve => self.services.tokens.approved(node, mac, address).map(|()| None),
+            TokenEvidence::Approve => Ok(None),
         }
     }
 

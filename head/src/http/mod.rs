@@ -11,11 +11,13 @@ mod neighbour;
 mod range;
 mod routes;
 mod sources;
+mod unknown;
 
 pub use desk::{Desk, Handout, Peer, Refusal, Services};
 pub use io::{BindError, Listen, Options, Server};
 pub use routes::router;
 pub use sources::{AgentArchive, BootVersion, Neighbours, Tokens, VersionFile, Versions};
+pub use unknown::Unknown;
 
 #[cfg(test)]
 pub(crate) mod test_support;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use wulfpack_shared::id::{Mac, NodeName, VersionId};
+use wulfpack_shared::id::{Hash, Mac, NodeName, VersionId};
 use wulfpack_shared::image::Header;
 
 use crate::boot::{InitramfsFormat, SignedLoader};
@@ -50,6 +50,11 @@ pub trait Versions: Send + Sync + fmt::Debug {
     /// The version that `image` resolves to now: the pinned one, else the active one. Errors are for a person.
     fn active(&self, image: &ImageRef) -> Result<BootVersion, String>;
 
+    /// Any image that has a version: what unknown machines boot where no node says more.
+    fn any(&self) -> Option<ImageRef> {
+        None
+    }
+
     /// A file of any version that is kept; `None` if there is no such version, kernel or file. The service caches it.
     fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String>;
 
@@ -63,6 +68,12 @@ pub trait Tokens: Send + Sync + fmt::Debug {
     /// plain cpio, and its length a multiple of four, so that the kernel sees the archive behind it. `shown` is how long ago the
     /// machine showed that it boots, where it did; once a node has joined after that, its token is spent, and the error says so.
     fn token(&self, node: &NodeName, mac: Mac, shown: Option<Duration>) -> Result<Vec<u8>, String>;
+
+    /// The token with which a machine that no node is tells what it is, as such an archive. `trusted`: its network demands no
+    /// administrator's word; `runs`: hash of what it boots.
+    fn discovery(&self, _mac: Mac, _shown: Option<Duration>, _trusted: bool, _runs: Hash) -> Result<Vec<u8>, String> {
+        Err("discovery is off".into())
+    }
 
     /// Somebody at `from` asked for the token of this node and did not get it; administrators are told.
     fn refused(&self, node: &NodeName, from: IpAddr, why: &str);

@@ -71,6 +71,10 @@ impl Tokens for Sources {
         Ok(format!("token of {node} {mac}").into_bytes())
     }
 
+    fn discovery(&self, mac: Mac, _: Option<Duration>, trusted: bool, _: Hash) -> Result<Vec<u8>, String> {
+        Ok(format!("discovery of {mac}, trusted {trusted}").into_bytes())
+    }
+
     fn refused(&self, _: &NodeName, _: IpAddr, _: &str) {}
 
     fn approved(&self, node: &NodeName, _: Mac, from: IpAddr) -> Result<(), String> {
@@ -135,6 +139,7 @@ pub(crate) fn services() -> (Services, Arc<Events>) {
         scripts: Arc::default(),
         wave: 0,
         neighbours: None,
+        unknown: Unknown::default(),
     };
     (services, events)
 }

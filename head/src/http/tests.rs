@@ -9,7 +9,7 @@ use axum::http::{Request, StatusCode, header};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tower::ServiceExt;
-use wulfpack_shared::id::VersionId;
+use wulfpack_shared::id::{Mac, VersionId};
 use wulfpack_shared::wire::Phase;
 
 mod loaders;
@@ -17,6 +17,7 @@ mod loaders;
 use super::test_support::{ADDRESS, BARE, Events, Generous, MAC, VERSION, node, services};
 use super::*;
 use crate::config::TokenEvidence;
+use crate::discover::Networks;
 use crate::fleet::BootEvent;
 use crate::registry::{Node, Snapshot};
 
@@ -123,6 +124,41 @@ async fn a_token_goes_only_to_the_address_that_the_exchange_gave() {
     assert_eq!((status, body.as_str()), (StatusCode::OK, "token of n1 52:54:00:00:00:01"));
     assert_eq!(header_of(&headers, header::CACHE_CONTROL), Some("no-store"));
     assert_eq!(world.get("/boot/52-54-00-00-00-09/token").await.0, StatusCode::NOT_FOUND);
+}
+
+/// A machine that no node is, in a network where discovery is on.
+#[tokio::test]
+async fn an_unknown_machine_boots_the_agent_without_a_name_and_without_anything_that_opens_an_image() {
+    let mut world = world();
+    let subnets = "subnets: {10.0.0.0/24: {discover: true}}\nreservations: {pdu: {hwaddr: \"52:54:00:00:00:0a\", ipaddr: 10.0.0.9}}";
+    world.services.unknown.networks = Networks::new(&serde_saphyr::from_str(subnets).unwrap());
+    let (status, script) = world.get("/boot/52-54-00-00-00-09/script.ipxe").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(script.contains("tells the head what it is") && script.contains(&kernel_path()), "{script}");
+    assert!(script.contains("wulf.discover") && script.contains("wulf.mac=52:54:00:00:00:09"), "{script}");
+    assert!(
+        script.contains("quiet panic=30") && !script.contains("wulf.node") && !script.contains("wulf.ip"),
+        "{script}"
+    );
+    assert_eq!(world.events().pop().unwrap().node, None);
+
+    // Its token is for its own address, on the evidence that every machine has to have.
+    let path = "/boot/52-54-00-00-00-09/token";
+    let (status, why) = world.get(path).await;
+    assert!(status == StatusCode::FORBIDDEN && why.contains("has not given 10.0.0.7"), "{why}");
+    let machine = Mac([0x52, 0x54, 0, 0, 0, 9]);
+    world.services.evidence.given(machine, ADDRESS, true, Instant::now());
+    let (status, token) = world.get(path).await;
+    assert!(status == StatusCode::OK && token.starts_with("discovery of 52:54:00:00:00:09, trusted true"), "{token}");
+    assert_eq!(world.get("/boot/52-54-00-00-00-01/token").await.0, StatusCode::FORBIDDEN, "a node's is not its own");
+    world.proof = TokenEvidence::Approve;
+    assert!(world.get(path).await.1.contains("trusted false"), "an administrator has to say so");
+
+    // A node, and a device that is none, are never discovered.
+    for (mac, words) in [("01", "kernel debian"), ("0a", "no node has the MAC address")] {
+        let (_, script) = world.get(&format!("/boot/52-54-00-00-00-{mac}/script.ipxe")).await;
+        assert!(!script.contains("wulf.discover"), "{words}: {script}");
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wulfpack_shared::id::{NodeName, PublicKey, RackName};
+use wulfpack_shared::id::{Mac, NodeName, PublicKey, RackName};
 use wulfpack_shared::identity::{Membership, Role, TokenBody, TokenError, TokenSubject};
 use wulfpack_shared::limits::{CERTIFICATE_BACKDATE, CERTIFICATE_LIFETIME};
 use wulfpack_shared::time::UnixTime;
@@ -103,6 +103,7 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
             let image = ImageRef { name: image.clone(), version: None };
             admit_guest(&facts.key, image, *count, facts.purpose)
         }
+        TokenSubject::Discover { mac, .. } => return not_adopted(*mac),
     };
     match admission {
         Ok(admission) if is_taken(facts, admission.places) => taken(facts, admission),
@@ -123,6 +124,18 @@ fn bad_token(error: &TokenError) -> Decision {
         void: vec![],
     });
     Decision::Refuse { refusal: Refusal { reason: RefusalReason::Token, text }, alarm }
+}
+
+/// What a machine in discovery was given says which machine it is, and opens nothing.
+fn not_adopted(mac: Mac) -> Decision {
+    let alarm = Alarm {
+        severity: Severity::Warning,
+        node: None,
+        text: format!("the machine {mac}, which waits to be adopted, asked to join all the same"),
+        void: vec![],
+    };
+    let text = format!("the machine {mac} is no node yet: \"wulf node adopt {mac} NAME\" on the head makes it one");
+    Decision::Refuse { refusal: Refusal { reason: RefusalReason::Token, text }, alarm: Some(alarm) }
 }
 
 fn is_taken(facts: &Facts<'_>, places: u32) -> bool {

@@ -338,9 +338,10 @@ impl JoinService {
                 let service = self.clone();
                 Ok(ControlResponse::Overlays(blocking(move || service.overlays(key, &request)).await?))
             }
-            ControlRequest::Listen(_) => {
+            ControlRequest::Listen(_) | ControlRequest::AwaitAdoption(_) => {
                 Err(refusal(RefusalReason::Version, "who listens asks by the protocol that may wait"))
             }
+            ControlRequest::Discover(_) => Err(refusal(RefusalReason::Configuration, "discovery is off on this head")),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use wulfpack_shared::id::{ImageName, Mac, NodeName};
+use wulfpack_shared::id::{BootId, Hash, ImageName, Mac, NodeName};
 use wulfpack_shared::identity::{TokenBody, TokenKey, TokenSubject};
 use wulfpack_shared::limits::TOKEN_LIFETIME;
 use wulfpack_shared::time::UnixTime;
@@ -13,6 +13,8 @@ use crate::store::ANONYMOUS_MAX;
 
 /// Exchanges of one machine that lie closer together are one: firmware repeats what got lost.
 const SAME_BOOT: Duration = Duration::from_secs(3);
+/// How long a machine may say with one token what it is: as long as it may take until a head is there. It opens nothing.
+const DISCOVERY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Most machines that are remembered.
 const MACHINES_MAX: usize = 65_536;
 /// Longest life of a ticket.
@@ -65,6 +67,23 @@ impl TokenMaker {
         let nonce = self.key.nonce(format!("{node}\0{mac}\0approved {}", approved.0).as_bytes());
         let subject = TokenSubject::Node { name: node.clone(), mac: Some(mac) };
         self.key.seal(&TokenBody { subject, nonce, expires: approved + TOKEN_LIFETIME + TOKEN_LIFETIME / 2 })
+    }
+
+    /// The token with which a machine that no node is tells what it is; the bytes are the same while it repeats one exchange.
+    pub fn for_discovery(&self, exchange: UnixTime, subject: (Mac, bool, Hash), now: UnixTime) -> Vec<u8> {
+        let (mac, trusted, runs) = subject;
+        let begun = self.settle(mac, exchange, now);
+        let nonce = self.key.nonce(format!("discover\0{mac}\0{}", begun.0).as_bytes());
+        let subject = TokenSubject::Discover { mac, trusted, runs };
+        self.key.seal(&TokenBody { subject, nonce, expires: begun + DISCOVERY_LIFETIME })
+    }
+
+    /// The token of a machine that became `node` in this life of its agent: the same nonce however often it asks.
+    pub fn for_adopted(&self, node: &NodeName, mac: Mac, boot: BootId, now: UnixTime) -> (Vec<u8>, TokenBody) {
+        let nonce = self.key.nonce(format!("{node}\0{mac}\0adopted {boot}").as_bytes());
+        let subject = TokenSubject::Node { name: node.clone(), mac: Some(mac) };
+        let body = TokenBody { subject, nonce, expires: now + TOKEN_LIFETIME };
+        (self.key.seal(&body), body)
     }
 
     /// When the boot began. Two looks at one exchange may differ by a little.

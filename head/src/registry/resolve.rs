@@ -64,7 +64,17 @@ pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Resolved {
     }
     once_per_line(&mut errors);
     once_per_line(&mut warnings);
-    Resolved { snapshot: Snapshot::new(nodes), errors: Problems(errors), warnings }
+    let snapshot = Snapshot::new(nodes).with_newcomer(newcomer(file, defaults));
+    Resolved { snapshot, errors: Problems(errors), warnings }
+}
+
+/// The node that `wulf node add NAME` makes.
+fn newcomer(file: &NodesFile, defaults: Defaults) -> Option<Node> {
+    let name = "newcomer".parse().ok()?;
+    let entry = Entry { profiles: ["default"].into_iter().collect(), ..Entry::default() };
+    let (merged, profiles) = file.nodeprofiles.contains_key("default").then(|| merge_node(file, &entry))?;
+    // What is wrong with the profile is told elsewhere.
+    Some(node(&mut Reader::new(String::new()), name, &merged, profiles, defaults))
 }
 
 /// A profile's mistake shows in each node that has the profile; it is told once.

@@ -188,6 +188,29 @@ impl Node {
     pub fn interface(&self, mac: Mac) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.mac.or(interface.port_mac) == Some(mac))
     }
+
+    /// Which network interface an unknown machine would get that becomes this node, by net name; it may have to be made. `None`
+    /// where the node has a machine.
+    pub fn vacancy(&self) -> Option<&str> {
+        let ethernet = |interface: &&Interface| interface.kind.as_deref().is_none_or(|kind| kind == "ethernet");
+        if self.interfaces.iter().any(|interface| interface.mac.is_some()) {
+            return None;
+        }
+        let primary = self.primary().filter(ethernet).or_else(|| self.interfaces.iter().find(ethernet));
+        Some(primary.map_or("default", |interface| interface.net.as_str()))
+    }
+
+    fn take(&mut self, mac: Mac) {
+        let Some(net) = self.vacancy().map(str::to_owned) else { return };
+        match self.interfaces.iter_mut().find(|interface| interface.net == net) {
+            Some(interface) => interface.mac = Some(mac),
+            None => {
+                self.interfaces.push(Interface { net, mac: Some(mac), on_boot: true, ..Interface::default() });
+                self.primary = self.primary.or(Some(self.interfaces.len() - 1));
+            }
+        }
+        self.discoverable = false;
+    }
 }
 
 /// All nodes at one moment. Immutable: a change of the registry makes a new one.
@@ -196,6 +219,7 @@ pub struct Snapshot {
     nodes: BTreeMap<NodeName, Arc<Node>>,
     by_mac: BTreeMap<Mac, NodeName>,
     by_ip: BTreeMap<IpAddr, NodeName>,
+    newcomer: Option<Arc<Node>>,
 }
 
 impl Snapshot {
@@ -213,7 +237,36 @@ impl Snapshot {
                 }
             }
         }
-        Self { nodes, by_mac, by_ip }
+        Self { nodes, by_mac, by_ip, newcomer: None }
+    }
+
+    /// The same with what a node gets of which nothing is said but that it is there.
+    #[must_use]
+    pub fn with_newcomer(mut self, node: Option<Node>) -> Self {
+        self.newcomer = node.map(Arc::new);
+        self
+    }
+
+    /// What a node gets of which nothing is said but that it is there, by the profile `default`.
+    pub fn newcomer(&self) -> Option<&Node> {
+        self.newcomer.as_deref()
+    }
+
+    /// The same with machines that have become nodes beyond what the registry says. It goes first: who has a place there keeps it.
+    #[must_use]
+    pub fn with_machines<'a>(&self, machines: impl IntoIterator<Item = (&'a NodeName, Mac)>) -> Self {
+        let mut all = self.clone();
+        for (name, mac) in machines {
+            let Some(node) = all.nodes.get(name).filter(|node| node.vacancy().is_some()) else { continue };
+            if all.by_mac.contains_key(&mac) {
+                continue;
+            }
+            let mut node = Node::clone(node);
+            node.take(mac);
+            all.by_mac.insert(mac, name.clone());
+            all.nodes.insert(name.clone(), Arc::new(node));
+        }
+        all
     }
 
     /// The node with this name.

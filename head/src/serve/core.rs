@@ -18,6 +18,7 @@ use super::places::Places;
 use super::seed::Seeds;
 use super::sources::{Catalogue, RenderedOverlays};
 use crate::config::{ClusterKeys, Config, Keys};
+use crate::discover::ClaimedRegistry;
 use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
@@ -57,7 +58,9 @@ pub(super) struct Core {
     pub(super) members: Members,
     pub(super) tracker: TrackerHandle,
     pub(super) tokens: TokenMaker,
-    pub(super) registry: Arc<RegistryWatcher>,
+    pub(super) token_key: TokenKey,
+    /// With who has become which node.
+    pub(super) registry: Arc<ClaimedRegistry>,
     pub(super) nodes: watch::Sender<Arc<Snapshot>>,
     pub(super) catalogue: Catalogue,
     pub(super) swarm: Arc<Swarm>,
@@ -97,8 +100,8 @@ impl Core {
             Defaults::from(&config),
             History::new(config.paths.history()),
         )?;
-        let registry = Arc::new(registry);
-        let nodes = watch::Sender::new(registry.snapshot());
+        let registry = Arc::new(ClaimedRegistry::open(Arc::new(registry), &*store)?);
+        let nodes = watch::Sender::new(registry.both());
         let trust = Trust::new(keys.cluster.trusted(clock.now()), clock.clone());
         let (swarm, events) = start_swarm(&config, &keys, &places, &trust, &members).context("the swarm")?;
         let swarm = Arc::new(swarm);
@@ -130,7 +133,7 @@ impl Core {
             domain: config.domain.clone(),
             tmpfs_dirs: config.tmpfs_dirs.clone(),
         });
-        let tokens = TokenMaker::new(token_key);
+        let tokens = TokenMaker::new(token_key.clone());
         let core = Self {
             orders,
             overlays,
@@ -146,6 +149,7 @@ impl Core {
             members,
             tracker,
             tokens,
+            token_key,
             registry,
             nodes,
             catalogue,

@@ -68,7 +68,7 @@ impl HeadFacts for RunningHead {
             key: self.core.head.public(),
             cluster_key: self.core.cluster_keys().public(),
             services,
-            registry_error: self.core.registry.error().map(|error| error.to_string()),
+            registry_error: self.core.registry.watcher().error().map(|error| error.to_string()),
             members: self.core.tracker.len(),
             images: self.core.seeds.egress(),
         }

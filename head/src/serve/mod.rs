@@ -6,6 +6,7 @@
 
 mod agent;
 mod core;
+mod discovery;
 mod facts;
 mod neighbours;
 mod places;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
-use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::HeadAddr;
 use wulfpack_shared::net::control::ControlServer;
 
 use super::agent::InstalledAgent;
 use super::core::{Core, Streams};
+use super::discovery;
 use super::facts::RunningHead;
 use super::neighbours::ReadyNodes;
 use super::sources::BootTokens;
@@ -23,6 +23,7 @@ use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
 use crate::config::{Config, NeighbourBoot, TokenEvidence};
 use crate::dhcp::{self, Evidence};
 use crate::dhcp6;
+use crate::discover::Control;
 use crate::fleet::{Input, Severity, check_logins};
 use crate::http;
 use crate::join::{NextBoots, RENEWAL_GRACE};
@@ -71,12 +72,14 @@ impl Services {
         // Bind.
         let admin = AdminServer::bind(&config.paths.admin_socket()).context("the administrator's socket")?;
         let boot = bind_boot(core, &mut facts)?;
-        let control = ControlServer::start(control_addrs, &core.head, Arc::new(core.join.clone()));
+        let settings = watch::Sender::new(Arc::new(head_settings(core, &control_addrs)));
+        let discovery = discovery::open(core, settings.subscribe())?;
+        let handler = Control { join: core.join.clone(), discovery: discovery.clone() };
+        let control = ControlServer::start(control_addrs, &core.head, Arc::new(handler));
         let control = control.await.context("the control plane")?;
         facts.say("control", list(control.local_addrs()));
         facts.say("data", list(core.swarm.local_addrs()));
         // Start.
-        let heads = head_addrs(core.head.public(), control.local_addrs());
         let admin_services = AdminServices {
             facts: Arc::new(facts),
             fleet: core.fleet.clone(),
@@ -91,6 +94,7 @@ impl Services {
             cluster: core.cluster.subscribe(),
             head: core.head.public(),
             control: control.local_addrs().to_vec(),
+            discovery: Some(discovery.clone()),
         };
         let mut services = Self { tasks: JoinSet::new(), names: vec![], control };
         services.spawn("the administrator's API", async move {
@@ -98,18 +102,24 @@ impl Services {
                 tracing::error!(%error, "the administrator's API");
             }
         });
-        services.start_boot(core, boot, evidence, heads);
+        services.start_boot(core, boot, evidence, settings);
         services.start_keepers(core, streams);
+        services.spawn("discovery", discovery.keep(core.members.clone()));
+        services.spawn("the list of adopted machines", discovery::follow_claims(Arc::clone(core)));
         Ok(services)
     }
 
-    fn start_boot(&mut self, core: &Arc<Core>, boot: Boot, evidence: Evidence, heads: Vec<HeadAddr>) {
+    fn start_boot(
+        &mut self,
+        core: &Arc<Core>,
+        boot: Boot,
+        evidence: Evidence,
+        settings: watch::Sender<Arc<HeadSettings>>,
+    ) {
         let recorder = Recorder { fleet: core.fleet.clone(), trace: core.trace.clone() };
         let events = || Arc::new(recorder.clone());
-        let cluster = core.cluster_keys().trusted(core.clock.now());
-        let settings = HeadSettings { heads, cluster, neighbour: neighbour_port(&core.config), debug: false };
-        let (told, head) = watch::channel(Arc::new(settings));
-        self.spawn("the keeper of the cluster's keys", follow_keys(Arc::clone(core), told));
+        let head = settings.subscribe();
+        self.spawn("the keeper of the cluster's keys", follow_keys(Arc::clone(core), settings));
         if let Some(server) = boot.http {
             let (fleet, members) = (core.fleet.clone(), core.members.clone());
             let next_boots = NextBoots::new(Arc::clone(&core.store), members, fleet.clone());
@@ -138,6 +148,7 @@ impl Services {
                 scripts: Arc::new(Scripts::new(Some(&paths.etc))),
                 wave: core.config.boot.wave,
                 neighbours: neighbours(core),
+                unknown: discovery::unknown(core),
             };
             let desk = Arc::new(http::Desk::new(desk));
             self.spawn("the HTTP boot service", server.run(Arc::clone(&desk)));
@@ -310,12 +321,16 @@ fn list(addrs: &[SocketAddr]) -> String {
     addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn head_addrs(key: PublicKey, control: &[SocketAddr]) -> Vec<HeadAddr> {
-    control.iter().take(HEADS_MAX).map(|control| HeadAddr { key, control: *control }).collect()
+/// What the head says to every node.
+fn head_settings(core: &Core, control: &[SocketAddr]) -> HeadSettings {
+    let head = |control: &SocketAddr| HeadAddr { key: core.head.public(), control: *control };
+    let heads = control.iter().take(HEADS_MAX).map(head).collect();
+    let cluster = core.cluster_keys().trusted(core.clock.now());
+    HeadSettings { heads, cluster, neighbour: neighbour_port(&core.config), debug: false }
 }
 
 async fn follow_registry(core: Arc<Core>) {
-    let mut watched = core.registry.subscribe();
+    let mut watched = core.registry.watcher().subscribe();
     let mut told = None;
     loop {
         let (snapshot, error) = {
@@ -330,7 +345,7 @@ async fn follow_registry(core: Arc<Core>) {
             core.fleet.tell(Input::Event { severity, node: None, text });
             told = error;
         }
-        core.nodes.send_replace(Arc::clone(&snapshot));
+        discovery::tell_nodes(&core);
         let join = core.join.clone();
         let followed = tokio::task::spawn_blocking(move || join.follow(&snapshot)).await;
         if let Ok(Err(error)) = followed {

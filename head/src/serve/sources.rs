@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use wulfpack_shared::id::{Mac, NodeName, VersionId};
+use wulfpack_shared::id::{Hash, Mac, NodeName, VersionId};
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::SignedHeader;
 use wulfpack_shared::net::clock::ClusterClock;
@@ -65,6 +65,12 @@ impl Versions for Catalogue {
         Ok(BootVersion { id: version.id(), header: Arc::new(version.header().clone()) })
     }
 
+    fn any(&self) -> Option<ImageRef> {
+        let images = self.0.list().ok()?.into_iter();
+        let mut active = images.filter(|image| self.0.active(&image.name).is_ok());
+        active.next().map(|image| ImageRef { name: image.name, version: None })
+    }
+
     fn read(&self, version: VersionId, release: &str, file: VersionFile) -> Result<Option<Vec<u8>>, String> {
         let images = self.0.list().map_err(|error| error.to_string())?;
         let image = images.into_iter().find(|image| image.versions.iter().any(|known| known.id == version));
@@ -113,6 +119,12 @@ impl Tokens for BootTokens {
             None => self.maker.for_boot(node, mac, begun.unwrap_or(now), now),
         };
         Ok(token_archive(&token))
+    }
+
+    fn discovery(&self, mac: Mac, shown: Option<Duration>, trusted: bool, runs: Hash) -> Result<Vec<u8>, String> {
+        let now = self.clock.now();
+        let exchange = shown.map_or(now, |age| now - age);
+        Ok(token_archive(&self.maker.for_discovery(exchange, (mac, trusted, runs), now)))
     }
 
     fn refused(&self, node: &NodeName, from: IpAddr, why: &str) {

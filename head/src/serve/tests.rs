@@ -30,6 +30,7 @@ use crate::store::{Member, RedbStore};
 
 mod approval;
 mod commands;
+mod discovery;
 
 /// What the user types.
 #[derive(Parser)]

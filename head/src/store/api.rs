@@ -7,6 +7,7 @@ use wulfpack_shared::id::{BootId, Mac, NodeName, PublicKey, RackName};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::time::UnixTime;
 
+use super::Discoveries;
 use crate::dhcp::LeaseRecord;
 use crate::fleet::{BootRecord, EventRecord, LogLine};
 
@@ -135,7 +136,7 @@ impl Batch {
 }
 
 /// State that outlives the process and that the heads of a cluster share.
-pub trait Store: Send + Sync + Debug {
+pub trait Store: Discoveries + Send + Sync + Debug {
     /// The key under which join tokens are made: `fresh` if there is none yet, else the one that was stored first.
     fn token_key(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError>;
 

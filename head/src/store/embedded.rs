@@ -15,6 +15,7 @@ use wulfpack_shared::time::UnixTime;
 use super::api::{
     AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, NextBoot, Redeemed, Revocations, Store, StoreError,
 };
+use super::discovery::open_discoveries;
 use super::tables::{
     AUDIT, BOOTS, EVENTS, Failure, LEASES, LOGS, MEMBERS, META, NEXT_BOOTS, REVOKED, TOKENS, append, last, pack,
     trim_boots, unpack,
@@ -93,11 +94,14 @@ impl RedbStore {
             write.open_table(LOGS)?;
             write.open_table(EVENTS)?;
             write.open_table(AUDIT)?;
-            Ok(())
+            open_discoveries(write)
         })
     }
 
-    fn update<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+    pub(super) fn update<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
         let run = || {
             let write = self.database.begin_write().map_err(redb::Error::from)?;
             let value = change(&write)?;
@@ -107,7 +111,7 @@ impl RedbStore {
         run().map_err(|failure| self.error("write", failure))
     }
 
-    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
         let run = || look(&self.database.begin_read().map_err(redb::Error::from)?);
         run().map_err(|failure| self.error("read", failure))
     }

@@ -1,6 +1,7 @@
 //! State that outlives the process: the `Store` trait and its redb implementation.
 
 mod api;
+mod discovery;
 mod embedded;
 mod tables;
 #[cfg(test)]
@@ -10,4 +11,5 @@ pub use api::{
     ANONYMOUS_MAX, AUDIT_MAX, AuditRecord, Batch, EVENTS_MAX, Member, NextBoot, Redeemed, Revocations, Store,
     StoreError,
 };
+pub use discovery::{Claim, Claimed, Discoveries, PendingMachine};
 pub use embedded::RedbStore;

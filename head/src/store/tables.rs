@@ -22,6 +22,12 @@ pub(super) const BOOTS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinitio
 pub(super) const LOGS: TableDefinition<'_, (&str, u64, u64), &[u8]> = TableDefinition::new("logs");
 pub(super) const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+/// By MAC address.
+pub(super) const PENDING: TableDefinition<'_, &[u8; 6], &[u8]> = TableDefinition::new("pending");
+/// By node.
+pub(super) const CLAIMS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("claims");
+/// MAC address to node: of every claim.
+pub(super) const CLAIMED: TableDefinition<'_, &[u8; 6], &str> = TableDefinition::new("claimed");
 
 /// Why a transaction was given up.
 pub(super) enum Failure {

@@ -85,6 +85,15 @@ pub enum TokenSubject {
         /// How many keys may redeem it.
         count: u32,
     },
+    /// A machine that no node is: it may tell what it is and wait to become one. It opens no node's data and no image.
+    Discover {
+        /// The interface that asked for the boot script.
+        mac: Mac,
+        /// Whether the network demands no administrator's word before a join token is given.
+        trusted: bool,
+        /// What the machine runs: the hash of kernel and kernel arguments.
+        runs: Hash,
+    },
 }
 
 /// What a token says.

@@ -12,8 +12,9 @@ use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
 use wulfpack_shared::image::{Compression, Header, HeaderError, KernelEntry, Part, Run, SignedHeader};
 use wulfpack_shared::wire::{
-    ChunkAsk, ControlRequest, DataAddrs, Listen, NodeState, OrderDone, OrderOutcome, OverlaysRequest, PeerFrame, Phase,
-    ReportBatch, ReportEvent, ReportKind, TrackRequest, Want, encode,
+    AwaitAdoption, BmcInfo, ChunkAsk, ControlRequest, DataAddrs, DiscoverRequest, Inventory, Listen, Neighbour,
+    NicInfo, NodeState, OrderDone, OrderOutcome, OverlaysRequest, PeerFrame, Phase, ReportBatch, ReportEvent,
+    ReportKind, TrackRequest, Want, encode,
 };
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -124,6 +125,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             signed.map(|signed| encode(&signed)).into_iter().chain([table]).collect()
         }
         "container" => container(),
+        "discovery" => discovery(),
         "nodeset" => [
             "n[1-4,7]",
             "n[001-100/3]!n[010-020]",
@@ -135,6 +137,17 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         .into(),
         _ => vec![],
     }
+}
+
+/// A frame of a switch, a table of firmware with both kinds of management controllers, a list, a pattern.
+fn discovery() -> Vec<Vec<u8>> {
+    let frame = b"\x02\x07\x04\x52\x54\x00\x00\x00\x99\x04\x0c\x05Ethernet1/7\x06\x02\x00\x78\x0a\x05sw-r1\xfe\x06\x00\x80\xc2\x01\x00\x2a\x00\x00";
+    let mut redfish = vec![0; 91];
+    redfish[51..56].copy_from_slice(&[1, 169, 254, 0, 17]);
+    let mut table = b"\x26\x0e\0\0\x01\x20\x20\xff\0\0\0\0\0\0\0\0\x2a\x67\0\0\x40\x03\x02\0\0\x01\x04\x5b".to_vec();
+    table.extend(redfish);
+    table.extend(b"\0\0\x7f\x04\0\0\0\0");
+    vec![frame.to_vec(), table, b"# rack\nSN-7, n1\n52:54:00:00:00:01 n2\n".to_vec(), b"serial=ABC*".to_vec()]
 }
 
 /// A manifest, an index, and a layer whose only file has an extended header.
@@ -172,6 +185,22 @@ pub(super) fn groups() -> RegistryGroups {
     RegistryGroups::new(&Registry::parse(text, Defaults::default()).expect("it is valid"))
 }
 
+fn discover() -> DiscoverRequest {
+    let neighbour = Some(Neighbour { system: "sw".into(), port: "1/7".into(), vlan: Some(2), ..Neighbour::default() });
+    let (name, driver, slot) = ("eth0".into(), "e1000e".into(), "0000:01:00.0".into());
+    let nic = NicInfo { name, mac: MAC, driver, slot, speed: 25_000, carrier: true, neighbour };
+    let bmc = BmcInfo { address: Some([10, 9, 0, 7].into()), mac: Some(MAC), kind: "ipmi 2.0".into() };
+    let inventory = Inventory { nics: vec![nic], bmc: Some(bmc), memory: 1 << 34, ..Inventory::default() };
+    DiscoverRequest {
+        token: vec![1; 90],
+        mac: MAC,
+        boot: BootId([1; 16]),
+        agent: "0".into(),
+        inventory,
+        complete: true,
+    }
+}
+
 fn wire() -> Vec<Vec<u8>> {
     let image = VersionId([9; 32]);
     let data = DataAddrs { port: 9871, ips: vec![[10, 0, 0, 7].into()] };
@@ -184,6 +213,8 @@ fn wire() -> Vec<Vec<u8>> {
         encode(&ControlRequest::Track(track)),
         encode(&ControlRequest::Report(report)),
         encode(&ControlRequest::Listen(listen)),
+        encode(&ControlRequest::Discover(Box::new(discover()))),
+        encode(&ControlRequest::AwaitAdoption(AwaitAdoption { mac: MAC, boot: BootId([1; 16]), wait_s: 60 })),
         encode(&ControlRequest::Overlays(OverlaysRequest { known: vec![Hash::of(b"seed")] })),
         encode(&PeerFrame::Have { image, ranges: vec![Run { first: 0, count: 9 }, Run { first: 20, count: 1 }] }),
         encode(&PeerFrame::Hello { version: 1, images: vec![image] }),

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wulfpack_agent::dhcp as client;
+use wulfpack_agent::discover::{management, neighbour};
 use wulfpack_head::boot::{Loader, Programs, Scripts, is_template_name};
 use wulfpack_head::config::DhcpConfig;
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
+use wulfpack_head::discover::{Match, parse_list};
 use wulfpack_head::image::{Document, Platform, layer_entries};
 use wulfpack_head::nodeset::{NoGroups, Resolver};
 use wulfpack_head::registry::Snapshot;
@@ -18,7 +20,9 @@ use wulfpack_shared::bootargs::BootArgs;
 use wulfpack_shared::id::{Mac, PublicKey};
 use wulfpack_shared::identity::{SignedMembership, Ticket, TokenKey};
 use wulfpack_shared::image::{ChunkTable, SignedHeader};
-use wulfpack_shared::limits::{CERTIFICATE_MAX, CONTROL_REQUEST_MAX, DHCP6_PACKET_MAX, HEADER_MAX, PEER_FRAME_MAX};
+use wulfpack_shared::limits::{
+    CERTIFICATE_MAX, CONTROL_REQUEST_MAX, DHCP6_PACKET_MAX, DISCOVER_TEXT_MAX, HEADER_MAX, PEER_FRAME_MAX,
+};
 use wulfpack_shared::time::{Mono, Now, UnixTime};
 use wulfpack_shared::wire::{ChunkAsk, ChunkReply, ControlRequest, ControlResponse, PeerFrame, decode, encode};
 
@@ -32,7 +36,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "dhcp_server", run: dhcp_server },
     Target { name: "trace", run: trace },
     Target { name: "dhcp_client", run: dhcp_client },
@@ -44,6 +48,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "manifest", run: manifest },
     Target { name: "nodeset", run: nodeset },
     Target { name: "container", run: container },
+    Target { name: "discovery", run: discovery },
 ];
 
 fn dhcp_server(bytes: &[u8]) {
@@ -75,6 +80,19 @@ fn dhcp_server(bytes: &[u8]) {
         let outputs: Vec<Output> = std::iter::from_fn(|| machine.poll_output()).collect();
         assert!(outputs.len() < 16, "one packet led to {} outputs", outputs.len());
         assert!(outputs.iter().all(|output| !matches!(output, Output::Send { bytes, .. } if bytes.len() > 1500)));
+    }
+}
+
+/// What a switch says to a machine in discovery, what firmware says, and lists of serial numbers.
+fn discovery(bytes: &[u8]) {
+    if let Some(found) = neighbour(bytes) {
+        let texts = [&found.chassis, &found.port, &found.system, &found.description];
+        assert!(texts.iter().all(|text| text.len() <= DISCOVER_TEXT_MAX && !text.contains(char::is_control)));
+    }
+    let _management = management(bytes);
+    if let Ok(text) = core::str::from_utf8(bytes) {
+        let _list = parse_list(text);
+        let _pattern = text.parse::<Match>();
     }
 }
 

@@ -77,11 +77,13 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// What the machine's clock shows at power-on, as `-rtc base=` takes it; `None` means the right time.
     pub clock: Option<String>,
+    /// Serial number in its firmware's tables.
+    pub serial: Option<String>,
 }
 
 impl Default for MachineSpec {
     fn default() -> Self {
-        Self { firmware: Firmware::Bios, nic: Nic::Virtio, memory_mib: 2048, clock: None }
+        Self { firmware: Firmware::Bios, nic: Nic::Virtio, memory_mib: 2048, clock: None, serial: None }
     }
 }
 
@@ -141,6 +143,9 @@ impl Machine {
         command.args(["-device", &device]);
         if let Some(clock) = &spec.clock {
             command.args(["-rtc", &format!("base={clock}")]);
+        }
+        if let Some(serial) = &spec.serial {
+            command.args(["-smbios", &format!("type=1,manufacturer=Emulated,product=Lab,serial={serial}")]);
         }
         let powered_on = Instant::now();
         let process = Process::start(&port.name, command, &lab.logs().join(format!("{}.serial", port.name)))?;

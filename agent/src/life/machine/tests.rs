@@ -54,6 +54,39 @@ fn a_boot_without_trouble_runs_each_step_once_and_reports_each_phase() {
 }
 
 #[test]
+fn a_machine_that_is_adopted_links_again_as_the_node_and_goes_on() {
+    let mut life = Life::new(OnFail::Retry, 1).discovering();
+    let mut steps = vec![];
+    let mut outputs = feed(&mut life, at(0), Input::Start);
+    while let Some(Output::Run(step)) = outputs.first().cloned() {
+        steps.push(step);
+        if step == Step::Join {
+            break;
+        }
+        if step == Step::Discover {
+            assert!(feed(&mut life, at(1), Input::Adopted(OnFail::Poweroff)).is_empty());
+        }
+        outputs = feed(&mut life, at(1), Input::Done(step));
+    }
+    assert_eq!(steps, [Step::Modules, Step::Link, Step::Discover, Step::Link, Step::Join]);
+    feed(&mut life, at(2), failure(Step::Join));
+    assert_eq!(feed(&mut life, at(100), Input::Tick), [Output::Poweroff], "as the node wants it");
+}
+
+#[test]
+fn a_machine_that_boots_something_else_as_a_node_begins_again() {
+    let mut life = Life::new(OnFail::Retry, 1).discovering();
+    assert!(feed(&mut life, at(0), Input::Restart).is_empty(), "it is off");
+    feed(&mut life, at(0), Input::Start);
+    feed(&mut life, at(0), Input::Done(Step::Modules));
+    feed(&mut life, at(0), Input::Done(Step::Link));
+    assert_eq!(life.step(), Some(Step::Discover));
+    feed(&mut life, at(1), failure(Step::Discover));
+    assert_eq!(feed(&mut life, at(100), Input::Tick), [Output::Run(Step::Discover)]);
+    assert_eq!(feed(&mut life, at(101), Input::Restart), [Output::Reboot]);
+}
+
+#[test]
 fn a_failed_step_is_tried_again_forever_with_pauses_of_at_most_a_minute() {
     let mut life = running(Step::Join);
     let mut now = Mono::ZERO;

@@ -41,7 +41,7 @@ pub struct Membered {
 }
 
 pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
-    let offset = match context.args.time {
+    let offset = match context.args().time {
         Some(time) => step_clock(context, time)?,
         None => 0,
     };
@@ -65,12 +65,12 @@ pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
         let linked = left.linked.as_ref().context("the network is not up")?;
         (linked.address.ip, u16::try_from(linked.interface.mtu).ok())
     };
-    let heads: Vec<String> = context.args.heads.iter().map(|head| head.control.to_string()).collect();
+    let heads: Vec<String> = context.args().heads.iter().map(|head| head.control.to_string()).collect();
     context.doing(format!("asking {}", heads.join(", ")));
     let data = DataAddrs { port, ips: vec![ip] };
     let order = JoinOrder {
-        heads: &context.args.heads,
-        cluster: &context.args.cluster,
+        heads: &context.args().heads,
+        cluster: &context.args().cluster,
         key: &key,
         token: &token,
         purpose: JoinPurpose::Boot,
@@ -86,7 +86,7 @@ pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
 
 /// The key of this boot. Made here and not earlier: the modules are loaded by now, and with them the hardware's own random
 /// numbers. A machine that has none waits until its kernel has gathered enough, and says so.
-async fn own_key(context: &Context) -> Result<SecretKey, StepError> {
+pub(super) async fn own_key(context: &Context) -> Result<SecretKey, StepError> {
     if let Some(key) = context.state().key() {
         return Ok(key);
     }

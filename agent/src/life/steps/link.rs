@@ -37,7 +37,7 @@ pub struct Linked {
 }
 
 pub(super) async fn link(context: &Arc<Context>) -> Result<(), StepError> {
-    let args = &context.args;
+    let args = context.args();
     let (tell, waiting) = watch::channel(Waiting::Nothing);
     let shown = tokio::spawn(show(Arc::clone(context), waiting));
     let before = context.left().linked.take();
@@ -87,7 +87,7 @@ async fn leased(
         Some(client) => client,
         None => {
             let mac = interface.mac.context("the boot interface has no hardware address")?;
-            let id = ClientId { mac, hostname: context.args.node.clone() };
+            let id = ClientId { mac, hostname: context.args().node.clone() };
             DhcpClient::start(&interface.name, id).map_err(StepError::again)?
         }
     };
@@ -100,7 +100,7 @@ async fn leased(
             return Err(StepError::again(format!("no DHCP server answered on {name} within {} s", LEASE.as_secs())));
         }
     };
-    if let (Some(mtu), None) = (lease.mtu, context.args.mtu) {
+    if let (Some(mtu), None) = (lease.mtu, context.args().mtu) {
         links.set_mtu(interface, mtu.into()).await.map_err(StepError::again)?;
     }
     write_lease(Path::new(paths::LEASE), &lease).map_err(StepError::again)?;

@@ -1,5 +1,6 @@
 //! The steps of a boot: one file a step. Each may run again after it failed, and finds what an earlier run left.
 
+mod discover;
 mod fetch;
 mod hooks;
 mod join;

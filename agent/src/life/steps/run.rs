@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{fetch, join, link, modules, mount, overlay};
+use super::{discover, fetch, join, link, modules, mount, overlay};
 use crate::life::context::{Context, StepError};
 use crate::life::machine::Step;
 
@@ -11,6 +11,7 @@ pub(in crate::life) async fn run(context: &Arc<Context>, step: Step) -> Result<(
     match step {
         Step::Modules => modules::modules(context).await,
         Step::Link => link::link(context).await,
+        Step::Discover => discover::discover(context).await,
         Step::Join => join::join(context).await,
         Step::Fetch => fetch::fetch(context).await,
         Step::Mount => mount::mount(context).await,

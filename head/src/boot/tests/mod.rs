@@ -71,6 +71,7 @@ fn plan_near(
         base: "10.0.0.1:9872".parse().unwrap(),
         now: UnixTime::from_secs(1_700_000_000),
         neighbours,
+        discover: false,
     };
     BootPlan::new(&head, &visit)
 }

@@ -1,0 +1,212 @@
+//! Machines that wait to become a node, and who has become which: what keeps two machines from one name, whoever asks which head.
+
+use std::fmt::Debug;
+use std::net::IpAddr;
+
+use redb::{ReadableTable as _, WriteTransaction};
+use serde::{Deserialize, Serialize};
+use wulfpack_shared::id::{BootId, Hash, Mac, NodeName, PublicKey};
+use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::wire::Inventory;
+
+use super::tables::{CLAIMED, CLAIMS, Failure, PENDING, pack, unpack};
+use super::{RedbStore, StoreError};
+
+/// A machine that told what it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingMachine {
+    /// The interface that it booted from.
+    pub mac: Mac,
+    /// The key of its agent in this boot.
+    pub key: PublicKey,
+    /// This life of its agent.
+    pub boot: BootId,
+    /// The address that it last spoke from.
+    pub from: IpAddr,
+    /// Whether its network demands no administrator's word before a join token is given.
+    pub trusted: bool,
+    /// Hash of kernel and kernel arguments that it runs.
+    pub runs: Hash,
+    /// Version of the agent program.
+    pub agent: String,
+    /// What it is.
+    pub inventory: Inventory,
+    /// Whether it has listened for its switches long enough.
+    pub complete: bool,
+    /// A second key showed the same token: somebody may have read it.
+    pub contested: bool,
+    /// When it first told.
+    pub first: UnixTime,
+    /// When it was last heard.
+    pub heard: UnixTime,
+    /// Why it has not become a node by itself.
+    pub note: String,
+}
+
+/// A machine that has become a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The node.
+    pub node: NodeName,
+    /// The interface that the machine boots from.
+    pub mac: Mac,
+    /// When.
+    pub at: UnixTime,
+    /// By whose word: a user's name, or a rule.
+    pub how: String,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// It holds from now on.
+    New,
+    /// It held before.
+    Again,
+    /// The node has another machine, or the machine is another node.
+    Taken(Claim),
+}
+
+/// State of discovery. Every operation is atomic and durable when it returns.
+pub trait Discoveries: Send + Sync + Debug {
+    /// Records a machine; a record of the same MAC address is replaced.
+    fn put_pending(&self, machine: &PendingMachine) -> Result<(), StoreError>;
+
+    /// Forgets machines.
+    fn drop_pending(&self, macs: &[Mac]) -> Result<(), StoreError>;
+
+    /// All machines.
+    fn pending(&self) -> Result<Vec<PendingMachine>, StoreError>;
+
+    /// Makes a machine a node, unless either has another already.
+    fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
+
+    /// Takes the claims on these nodes away; those that there were.
+    fn drop_claims(&self, nodes: &[NodeName]) -> Result<Vec<Claim>, StoreError>;
+
+    /// All claims, by node.
+    fn claims(&self) -> Result<Vec<Claim>, StoreError>;
+}
+
+/// Readers may count on every table.
+pub(super) fn open_discoveries(write: &WriteTransaction) -> Result<(), Failure> {
+    write.open_table(PENDING)?;
+    write.open_table(CLAIMS)?;
+    write.open_table(CLAIMED)?;
+    Ok(())
+}
+
+impl Discoveries for RedbStore {
+    fn put_pending(&self, machine: &PendingMachine) -> Result<(), StoreError> {
+        self.update(|write| {
+            write.open_table(PENDING)?.insert(&machine.mac.0, pack(machine)?.as_slice())?;
+            Ok(())
+        })
+    }
+
+    fn drop_pending(&self, macs: &[Mac]) -> Result<(), StoreError> {
+        self.update(|write| {
+            let mut table = write.open_table(PENDING)?;
+            for mac in macs {
+                table.remove(&mac.0)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn pending(&self) -> Result<Vec<PendingMachine>, StoreError> {
+        self.read(|read| {
+            let mut machines = vec![];
+            for entry in read.open_table(PENDING)?.iter()? {
+                machines.push(unpack(entry?.1.value())?);
+            }
+            Ok(machines)
+        })
+    }
+
+    fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+        self.update(|write| {
+            let (mut claims, mut claimed) = (write.open_table(CLAIMS)?, write.open_table(CLAIMED)?);
+            let by_mac = claimed.get(&claim.mac.0)?.map(|node| node.value().to_owned());
+            for node in [Some(claim.node.as_str()), by_mac.as_deref()].into_iter().flatten() {
+                let stored = claims.get(node)?.map(|value| unpack::<Claim>(value.value())).transpose()?;
+                if let Some(stored) = stored {
+                    let same = (&stored.node, stored.mac) == (&claim.node, claim.mac);
+                    return Ok(if same { Claimed::Again } else { Claimed::Taken(stored) });
+                }
+            }
+            claims.insert(claim.node.as_str(), pack(claim)?.as_slice())?;
+            claimed.insert(&claim.mac.0, claim.node.as_str())?;
+            Ok(Claimed::New)
+        })
+    }
+
+    fn drop_claims(&self, nodes: &[NodeName]) -> Result<Vec<Claim>, StoreError> {
+        self.update(|write| {
+            let (mut claims, mut claimed) = (write.open_table(CLAIMS)?, write.open_table(CLAIMED)?);
+            let mut dropped = vec![];
+            for node in nodes {
+                let stored = claims.remove(node.as_str())?.map(|value| unpack::<Claim>(value.value())).transpose()?;
+                if let Some(claim) = stored {
+                    claimed.remove(&claim.mac.0)?;
+                    dropped.push(claim);
+                }
+            }
+            Ok(dropped)
+        })
+    }
+
+    fn claims(&self) -> Result<Vec<Claim>, StoreError> {
+        self.read(|read| {
+            let mut claims = vec![];
+            for entry in read.open_table(CLAIMS)?.iter()? {
+                claims.push(unpack(entry?.1.value())?);
+            }
+            Ok(claims)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn claim(node: &str, mac: u8) -> Claim {
+        Claim { node: node.parse().unwrap(), mac: Mac([2, 0, 0, 0, 0, mac]), at: UnixTime(1), how: "root".into() }
+    }
+
+    #[test]
+    fn a_node_has_one_machine_and_a_machine_is_one_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.claim(&claim("n1", 1)).unwrap(), Claimed::New);
+        assert_eq!(store.claim(&claim("n1", 1)).unwrap(), Claimed::Again);
+        assert_eq!(store.claim(&claim("n1", 2)).unwrap(), Claimed::Taken(claim("n1", 1)));
+        assert_eq!(store.claim(&claim("n2", 1)).unwrap(), Claimed::Taken(claim("n1", 1)));
+        drop(store);
+        let store = RedbStore::open(&path).unwrap();
+        assert_eq!(store.claims().unwrap(), [claim("n1", 1)], "also after a restart");
+        let names = ["n1", "n9"].map(|name| name.parse().unwrap());
+        assert_eq!(store.drop_claims(&names).unwrap(), [claim("n1", 1)]);
+        assert_eq!(store.claim(&claim("n2", 1)).unwrap(), Claimed::New);
+    }
+
+    /// Heads that share one store decide at the same moment.
+    #[test]
+    fn twenty_machines_that_want_one_name_at_once_are_told_of_the_one_that_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(RedbStore::open(&dir.path().join("state")).unwrap());
+        let racers = (0..20).map(|mac| {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || store.claim(&claim("n1", mac)).unwrap())
+        });
+        let racers: Vec<_> = racers.collect();
+        let outcomes: Vec<Claimed> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+        let [winner] = store.claims().unwrap().try_into().unwrap();
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Claimed::New).count(), 1);
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Claimed::Taken(winner.clone())).count(), 19);
+    }
+}
