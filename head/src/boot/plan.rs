@@ -50,7 +50,7 @@ pub struct Visit<'a> {
     pub now: UnixTime,
     /// Nodes that are up and have this version, to be asked before the head.
     pub neighbours: &'a [SocketAddr],
-    /// It is no node: its agent tells what it is.
+    /// Its agent tells what it is.
     pub discover: bool,
 }
 
@@ -217,7 +217,8 @@ fn command_line(
 ) -> Result<String, PlanError> {
     let node = visit.node;
     let boot_args = BootArgs {
-        node: (!visit.discover).then(|| node.name.clone()),
+        // Who has no interface is no node.
+        node: (!visit.discover || node.interface(visit.mac).is_some()).then(|| node.name.clone()),
         discover: visit.discover,
         ..boot_args(head, node, visit.mac, visit.base, visit.now)
     };

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
-use wulfpack_shared::id::{Mac, NodeName, PublicKey};
-use wulfpack_shared::identity::{TokenBody, TokenKey, TokenSubject};
+use wulfpack_shared::id::{Hash, Mac, NodeName, PublicKey};
+use wulfpack_shared::identity::{TokenKey, TokenSubject};
 use wulfpack_shared::limits::LISTEN_MAX;
 use wulfpack_shared::net::clock::ClusterClock;
 use wulfpack_shared::wire::{Adoption, AwaitAdoption, DiscoverRequest, Discovered, Refusal, RefusalReason};
@@ -75,6 +75,16 @@ pub(super) struct Inner {
     /// Rises with every change of the list.
     pub(super) version: watch::Sender<u64>,
     told: Mutex<(Option<Instant>, u32)>,
+}
+
+/// What a token says of the machine that shows it.
+struct Proof {
+    /// It is a node.
+    known: bool,
+    /// Its network demands no administrator's word.
+    trusted: bool,
+    /// What it runs.
+    runs: Hash,
 }
 
 /// Why a machine does not become a node.
@@ -147,15 +157,25 @@ impl Discovery {
         }
     }
 
-    /// What a machine's token says: it has to be for this interface, and no other key may have shown it.
-    fn proof(&self, key: PublicKey, from: IpAddr, request: &DiscoverRequest) -> Result<(bool, TokenBody), Refusal> {
+    /// What a machine's token says: it has to be for this interface, and no other key may have shown it. A node that is told to show
+    /// what it is has its join token.
+    fn proof(&self, key: PublicKey, from: IpAddr, request: &DiscoverRequest) -> Result<Proof, Refusal> {
         let body = self.0.key.open(&request.token, self.0.clock.now()).map_err(|error| {
             self.warn(format!("{from} told of a machine {} without a token that counts: {error}", request.mac));
             refusal(RefusalReason::Token, format!("{error}; boot the machine again"))
         })?;
-        let TokenSubject::Discover { mac, trusted, .. } = body.subject else {
-            self.warn(format!("{from} told of a machine {} with a token for something else", request.mac));
-            return Err(refusal(RefusalReason::Token, "this token is not for discovery"));
+        let (mac, proof) = match body.subject {
+            TokenSubject::Discover { .. } if !self.0.on => {
+                return Err(refusal(RefusalReason::Configuration, "discovery is off on this head"));
+            }
+            TokenSubject::Discover { mac, trusted, runs } => (mac, Proof { known: false, trusted, runs }),
+            TokenSubject::Node { mac: Some(mac), .. } => {
+                (mac, Proof { known: true, trusted: true, runs: Hash::default() })
+            }
+            TokenSubject::Node { mac: None, .. } | TokenSubject::Anonymous { .. } => {
+                self.warn(format!("{from} told of a machine {} with a token for something else", request.mac));
+                return Err(refusal(RefusalReason::Token, "this token is not for discovery"));
+            }
         };
         if mac != request.mac {
             self.warn(format!("{from} booted from {mac} and says that it is {}", request.mac));
@@ -172,32 +192,32 @@ impl Discovery {
             let text = format!("another machine showed the token of {mac} first; the administrator was told");
             return Err(refusal(RefusalReason::Token, text));
         }
-        Ok((trusted, body))
+        Ok(proof)
     }
 
     /// Takes what a machine tells; blocks for as long as a flush of the disk takes.
     pub fn tell(&self, key: PublicKey, from: IpAddr, request: DiscoverRequest) -> Result<Discovered, Refusal> {
-        if !self.0.on {
-            return Err(refusal(RefusalReason::Configuration, "discovery is off on this head"));
-        }
         if let Some(excess) = request.inventory.excess() {
             self.warn(format!("{from} told of a machine {} with too many or too long {excess}", request.mac));
             let text = format!("too many or too long {excess}");
             return Err(refusal(RefusalReason::Configuration, text));
         }
-        let (trusted, body) = self.proof(key, from, &request)?;
-        let TokenSubject::Discover { runs, .. } = body.subject else {
-            return Err(refusal(RefusalReason::Token, "this token is not for discovery"));
-        };
+        let Proof { known, trusted, runs } = self.proof(key, from, &request)?;
         let DiscoverRequest { mac, boot, agent, inventory, complete, .. } = request;
         let told = Told { mac, key, boot, from, trusted, runs, agent, inventory, complete };
         let fresh = self.list().get(mac).is_none();
-        let (machine, gone) = self.list().tell(self.0.clock.now(), told).map_err(refused)?;
+        let listed = self.list().tell(self.0.clock.now(), told);
+        let (machine, gone) = match listed {
+            Ok(listed) => listed,
+            // A full list keeps no node from its boot.
+            Err(error) if known => return Ok(Discovered { text: error.to_string() }),
+            Err(error) => return Err(refused(error)),
+        };
         self.0.store.put_pending(&machine).map_err(|error| busy(&error))?;
         if let Some(gone) = gone {
             self.0.store.drop_pending(&[gone]).map_err(|error| busy(&error))?;
         }
-        if fresh {
+        if fresh && !known {
             let system = &machine.inventory.system;
             let text = format!(
                 "the machine {mac} ({} {}, serial number {}) waits to be adopted",

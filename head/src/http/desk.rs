@@ -17,8 +17,8 @@ use super::neighbour;
 use super::sources::{AgentArchive, Neighbours, Tokens, VersionFile, Versions};
 use super::unknown::Unknown;
 use crate::boot::{
-    BootPlan, DEFAULT_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts, SignedLoader, Visit, Waves,
-    choose_kernel,
+    BootPlan, DEFAULT_TEMPLATE, DISCOVER_TEMPLATE, HeadSettings, InitramfsFormat, Loader, Programs, Scripts,
+    SignedLoader, Visit, Waves, choose_kernel,
 };
 use crate::config::TokenEvidence;
 use crate::dhcp::Evidence;
@@ -161,7 +161,8 @@ impl Desk {
             let script = scripts.without_image(loader, template, (peer.local, mac), node.name.as_str());
             return Ok((script.map_err(|error| error.to_string())?, format!("template {template}")));
         }
-        let plan = self.plan(peer, mac, node, false).await?;
+        // A node that is told to shows what it is, and goes on.
+        let plan = self.plan(peer, mac, node, template == DISCOVER_TEMPLATE).await?;
         let script = scripts.boot(loader, template, &plan).map_err(|error| error.to_string())?;
         if peer.proof == TokenEvidence::Approve {
             // Asked here already, and last: a machine that cannot boot for another reason waits for that.

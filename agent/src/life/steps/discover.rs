@@ -1,5 +1,6 @@
 //! Discovery: tells the heads what this machine is, and waits until it is a node. Nothing on it is touched.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -53,9 +54,16 @@ pub(super) async fn discover(context: &Arc<Context>) -> Result<(), StepError> {
     let others = bring_up_others(&links, own.index).await?;
     let boot = context.state().boot;
     let mut machine = Unknown { client, token, mac, boot, inventory: look(&links).await? };
-    machine.tell(context, false).await?;
+    match machine.tell(context, false).await {
+        Err(error) if context.args().node.is_none() => return Err(error),
+        // A node goes on in any case.
+        _told => {}
+    }
     let indices: Vec<u32> = others.iter().map(|one| one.index).chain([own.index]).collect();
     let mut hearing = Some(tokio::spawn(async move { hear(&indices, HEARING).await }));
+    if context.args().node.is_some() {
+        return show_and_go_on(context, &mut machine, &links, hearing).await;
+    }
     context.doing(format!("waiting to be adopted: \"wulf node adopt {mac} NAME\" on the head"));
     let adoption = loop {
         tokio::select! {
@@ -92,6 +100,23 @@ pub(super) async fn discover(context: &Arc<Context>) -> Result<(), StepError> {
     }
 }
 
+/// A node that was told to show what it is does so, and goes on, whatever the head makes of it.
+async fn show_and_go_on(
+    context: &Context,
+    machine: &mut Unknown,
+    links: &Links,
+    mut hearing: Option<JoinHandle<BTreeMap<u32, Neighbour>>>,
+) -> Result<(), StepError> {
+    context.doing("listening for its switches");
+    let heard = heard(&mut hearing).await;
+    machine.inventory = look(links).await?;
+    machine.add(&links.interfaces().await.map_err(StepError::again)?, &heard);
+    if let Err(error) = machine.tell(context, true).await {
+        context.say(format!("the head does not take what this machine is: {}", error.reason));
+    }
+    Ok(())
+}
+
 impl Unknown {
     async fn tell(&self, context: &Context, complete: bool) -> Result<(), StepError> {
         let request = DiscoverRequest {
@@ -118,7 +143,7 @@ impl Unknown {
         }
     }
 
-    fn add(&mut self, interfaces: &[Interface], heard: &std::collections::BTreeMap<u32, Neighbour>) {
+    fn add(&mut self, interfaces: &[Interface], heard: &BTreeMap<u32, Neighbour>) {
         for nic in &mut self.inventory.nics {
             let index = interfaces.iter().find(|one| one.name == nic.name).map(|one| one.index);
             nic.neighbour = index.and_then(|index| heard.get(&index)).cloned();
@@ -127,9 +152,7 @@ impl Unknown {
 }
 
 /// What was heard; never, once that was taken.
-async fn heard(
-    hearing: &mut Option<JoinHandle<std::collections::BTreeMap<u32, Neighbour>>>,
-) -> std::collections::BTreeMap<u32, Neighbour> {
+async fn heard(hearing: &mut Option<JoinHandle<BTreeMap<u32, Neighbour>>>) -> BTreeMap<u32, Neighbour> {
     match hearing {
         Some(hearing) => hearing.await.unwrap_or_default(),
         None => std::future::pending().await,
