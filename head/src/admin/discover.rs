@@ -121,20 +121,11 @@ pub(super) async fn adopt(
                 return Err(Failed(StatusCode::CONFLICT, format!("node {node} has a machine")));
             }
         }
-        let mut done = vec![];
-        for (mac, node) in &request.pairs {
-            match discovery.claim(node, *mac, &who) {
-                Ok(()) => done.push(node.clone()),
-                Err(error) => {
-                    discovery.release(&done)?;
-                    return Err(match error {
-                        AdoptError::Taken(_) => Failed(StatusCode::CONFLICT, error.to_string()),
-                        AdoptError::Store(error) => error.into(),
-                    });
-                }
-            }
-        }
-        Ok(done.len())
+        discovery.claim(&request.pairs, &who).map_err(|error| match error {
+            AdoptError::Taken(_) => Failed(StatusCode::CONFLICT, error.to_string()),
+            AdoptError::Store(error) => error.into(),
+        })?;
+        Ok(request.pairs.len())
     };
     let adopted = tokio::task::spawn_blocking(work).await.map_err(wrong)??;
     Ok(Json(AdoptAnswer { adopted }))

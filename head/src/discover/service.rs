@@ -241,7 +241,7 @@ impl Discovery {
             }
             let note = match self.0.rules.suggest(machine, &snapshot, lists) {
                 Suggestion::Node { node, how } if machine.trusted && !machine.contested => {
-                    match self.claim(&node, mac, &how) {
+                    match self.claim(&[(mac, node.clone())], &how) {
                         Ok(()) => return Ok(format!("{how}: this machine is node {node}")),
                         // Another was faster, perhaps through another head: what is free is looked up again.
                         Err(AdoptError::Taken(_)) => self.0.registry.follow(&*self.0.store)?,
@@ -268,23 +268,27 @@ impl Discovery {
         Ok(asks)
     }
 
-    /// Makes a machine a node. Of two that want the same at the same moment the store takes one.
-    pub fn claim(&self, node: &NodeName, mac: Mac, how: &str) -> Result<(), AdoptError> {
-        let claim = Claim { node: node.clone(), mac, at: self.0.clock.now(), how: how.to_owned() };
-        match self.0.store.claim(&claim)? {
-            Claimed::New => {
-                let (at, who, what) = (claim.at, how.to_owned(), "adopt".to_owned());
-                let record = AuditRecord { at, who, what, detail: format!("{mac} is {node}") };
-                self.0.store.audit(&record)?;
-                let text = format!("the machine {mac} becomes {node} ({how})");
-                self.0.fleet.tell(Input::Event { severity: Severity::Info, node: Some(node.clone()), text });
-                self.0.registry.follow(&*self.0.store)?;
-                self.changed();
-                Ok(())
-            }
-            Claimed::Again => Ok(()),
-            Claimed::Taken(other) => Err(AdoptError::Taken(other)),
+    /// Makes machines nodes, all of them or none. Of two that want the same at the same moment the store takes one.
+    ///
+    /// # Errors
+    /// One of them is taken, or the store cannot do it.
+    pub fn claim(&self, pairs: &[(Mac, NodeName)], how: &str) -> Result<(), AdoptError> {
+        let at = self.0.clock.now();
+        let claim = |(mac, node): &(Mac, NodeName)| Claim { node: node.clone(), mac: *mac, at, how: how.to_owned() };
+        match self.0.store.claim(&pairs.iter().map(claim).collect::<Vec<_>>())? {
+            Claimed::Again => return Ok(()),
+            Claimed::Taken(other) => return Err(AdoptError::Taken(other)),
+            Claimed::New => {}
         }
+        for (mac, node) in pairs {
+            let (who, what, detail) = (how.to_owned(), "adopt".to_owned(), format!("{mac} is {node}"));
+            self.0.store.audit(&AuditRecord { at, who, what, detail })?;
+            let text = format!("the machine {mac} becomes {node} ({how})");
+            self.0.fleet.tell(Input::Event { severity: Severity::Info, node: Some(node.clone()), text });
+        }
+        self.0.registry.follow(&*self.0.store)?;
+        self.changed();
+        Ok(())
     }
 
     /// Takes claims back; those that there were.

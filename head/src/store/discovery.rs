@@ -59,11 +59,11 @@ pub struct Claim {
 /// What became of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// It holds from now on.
+    /// They hold from now on.
     New,
-    /// It held before.
+    /// They held before.
     Again,
-    /// The node has another machine, or the machine is another node.
+    /// This node has another machine, or this machine is another node.
     Taken(Claim),
 }
 
@@ -78,8 +78,8 @@ pub trait Discoveries: Send + Sync + Debug {
     /// All machines.
     fn pending(&self) -> Result<Vec<PendingMachine>, StoreError>;
 
-    /// Makes a machine a node, unless either has another already.
-    fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError>;
+    /// Makes machines nodes, all of them or none: none where a node or a machine has another already.
+    fn claim(&self, claims: &[Claim]) -> Result<Claimed, StoreError>;
 
     /// Takes the claims on these nodes away; those that there were.
     fn drop_claims(&self, nodes: &[NodeName]) -> Result<Vec<Claim>, StoreError>;
@@ -124,20 +124,30 @@ impl Discoveries for RedbStore {
         })
     }
 
-    fn claim(&self, claim: &Claim) -> Result<Claimed, StoreError> {
+    fn claim(&self, claims: &[Claim]) -> Result<Claimed, StoreError> {
         self.update(|write| {
-            let (mut claims, mut claimed) = (write.open_table(CLAIMS)?, write.open_table(CLAIMED)?);
-            let by_mac = claimed.get(&claim.mac.0)?.map(|node| node.value().to_owned());
-            for node in [Some(claim.node.as_str()), by_mac.as_deref()].into_iter().flatten() {
-                let stored = claims.get(node)?.map(|value| unpack::<Claim>(value.value())).transpose()?;
-                if let Some(stored) = stored {
-                    let same = (&stored.node, stored.mac) == (&claim.node, claim.mac);
-                    return Ok(if same { Claimed::Again } else { Claimed::Taken(stored) });
+            let (mut table, mut claimed) = (write.open_table(CLAIMS)?, write.open_table(CLAIMED)?);
+            let mut fresh: Vec<&Claim> = vec![];
+            for claim in claims {
+                let by_mac = claimed.get(&claim.mac.0)?.map(|node| node.value().to_owned());
+                let mut stored = vec![];
+                for node in [Some(claim.node.as_str()), by_mac.as_deref()].into_iter().flatten() {
+                    stored.extend(table.get(node)?.map(|value| unpack::<Claim>(value.value())).transpose()?);
+                }
+                // Nothing is written yet: two of the same request meet here.
+                let same = |other: &&&Claim| other.node == claim.node || other.mac == claim.mac;
+                stored.extend(fresh.iter().find(same).map(|other| (*other).clone()));
+                match stored.into_iter().next() {
+                    None => fresh.push(claim),
+                    Some(other) if other.node == claim.node && other.mac == claim.mac => {}
+                    Some(other) => return Ok(Claimed::Taken(other)),
                 }
             }
-            claims.insert(claim.node.as_str(), pack(claim)?.as_slice())?;
-            claimed.insert(&claim.mac.0, claim.node.as_str())?;
-            Ok(Claimed::New)
+            for claim in &fresh {
+                table.insert(claim.node.as_str(), pack(claim)?.as_slice())?;
+                claimed.insert(&claim.mac.0, claim.node.as_str())?;
+            }
+            Ok(if fresh.is_empty() { Claimed::Again } else { Claimed::New })
         })
     }
 
@@ -182,16 +192,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let store = RedbStore::open(&path).unwrap();
-        assert_eq!(store.claim(&claim("n1", 1)).unwrap(), Claimed::New);
-        assert_eq!(store.claim(&claim("n1", 1)).unwrap(), Claimed::Again);
-        assert_eq!(store.claim(&claim("n1", 2)).unwrap(), Claimed::Taken(claim("n1", 1)));
-        assert_eq!(store.claim(&claim("n2", 1)).unwrap(), Claimed::Taken(claim("n1", 1)));
+        let try_for = |store: &RedbStore, claims: &[Claim]| store.claim(claims).unwrap();
+        assert_eq!(try_for(&store, &[claim("n1", 1)]), Claimed::New);
+        assert_eq!(try_for(&store, &[claim("n1", 1)]), Claimed::Again);
+        assert_eq!(try_for(&store, &[claim("n1", 2)]), Claimed::Taken(claim("n1", 1)));
+        assert_eq!(try_for(&store, &[claim("n2", 1)]), Claimed::Taken(claim("n1", 1)));
+        assert_eq!(try_for(&store, &[claim("n3", 3), claim("n1", 4)]), Claimed::Taken(claim("n1", 1)));
+        assert_eq!(try_for(&store, &[claim("n3", 3), claim("n3", 4)]), Claimed::Taken(claim("n3", 3)));
+        assert_eq!(try_for(&store, &[claim("n3", 3), claim("n4", 3)]), Claimed::Taken(claim("n3", 3)));
         drop(store);
         let store = RedbStore::open(&path).unwrap();
         assert_eq!(store.claims().unwrap(), [claim("n1", 1)], "also after a restart");
         let names = ["n1", "n9"].map(|name| name.parse().unwrap());
         assert_eq!(store.drop_claims(&names).unwrap(), [claim("n1", 1)]);
-        assert_eq!(store.claim(&claim("n2", 1)).unwrap(), Claimed::New);
+        assert_eq!(try_for(&store, &[claim("n2", 1), claim("n3", 3)]), Claimed::New);
     }
 
     /// Heads that share one store decide at the same moment.
@@ -201,7 +215,7 @@ mod tests {
         let store = Arc::new(RedbStore::open(&dir.path().join("state")).unwrap());
         let racers = (0..20).map(|mac| {
             let store = Arc::clone(&store);
-            std::thread::spawn(move || store.claim(&claim("n1", mac)).unwrap())
+            std::thread::spawn(move || store.claim(&[claim("n1", mac)]).unwrap())
         });
         let racers: Vec<_> = racers.collect();
         let outcomes: Vec<Claimed> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
