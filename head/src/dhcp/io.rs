@@ -8,7 +8,6 @@ use std::time::Duration;
 use dhcproto::v4::{CLIENT_PORT, SERVER_PORT};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
-use wulfpack_shared::id::Mac;
 use wulfpack_shared::net::clock::MonoClock;
 use wulfpack_shared::time::Now;
 
@@ -17,7 +16,7 @@ use super::evidence::Evidence;
 use super::hear::{Heard, read, read_arp, socket};
 use super::interfaces::{InterfaceError, Link, links};
 use super::machine::{Input, Machine, Output, Port, Settings, Status};
-use super::packet::Request;
+use super::packet::machine_of;
 use super::policy::Policy;
 use super::raw::RawSocket;
 use super::send::{Acting, Promise, keep, stored};
@@ -304,11 +303,6 @@ impl Server {
             core::mem::replace(seen, status) != status
         });
     }
-}
-
-/// The machine whose packet this is.
-fn machine_of(bytes: &[u8]) -> Option<Mac> {
-    Request::parse(bytes).ok().map(|request| request.mac)
 }
 
 fn port_error(link: &Link, port: u16, source: io::Error) -> BindError {

@@ -3,7 +3,6 @@
 //! The fixed header is read by dhcproto. The options are walked here: dhcproto stops at the first option it cannot read, asserts
 //! lengths in debug builds and joins only neighbouring parts of a long option, and firmware is not that orderly.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::{Message, MessageType, Opcode};
@@ -12,9 +11,10 @@ use wulfpack_shared::id::Mac;
 
 /// Fixed header and magic cookie (RFC 2131, section 2). Bytes.
 const HEADER: usize = 240;
-/// Position of htype, hlen, magic cookie, sname and file in the header.
+/// Position of htype, hlen, chaddr, magic cookie, sname and file in the header.
 const HTYPE: usize = 1;
 const HLEN: usize = 2;
+const CHADDR: core::ops::Range<usize> = 28..34;
 const MAGIC: core::ops::Range<usize> = 236..240;
 const SNAME: core::ops::Range<usize> = 44..108;
 const FILE: core::ops::Range<usize> = 108..236;
@@ -94,7 +94,7 @@ pub struct Request {
     pub giaddr: Ipv4Addr,
     /// What it wants.
     pub kind: MessageType,
-    options: BTreeMap<u8, Vec<u8>>,
+    options: Values,
 }
 
 impl Request {
@@ -108,8 +108,8 @@ impl Request {
             return Err(PacketError::NotDhcp);
         }
         let message = Message::decode(&mut Decoder::new(header)).map_err(|_| PacketError::Length(bytes.len()))?;
-        let options = options(header, tail);
-        let Some(&[kind]) = options.get(&code::MESSAGE_TYPE).map(Vec::as_slice) else {
+        let options = Values::read(header, tail);
+        let Some(&[kind]) = options.get(code::MESSAGE_TYPE) else {
             return Err(PacketError::NoType);
         };
         let (mac, infiniband) = match (header.get(HTYPE), header.get(HLEN)) {
@@ -118,9 +118,7 @@ impl Request {
             (Some(&INFINIBAND), _) => (infiniband_mac(&options), true),
             _ => (None, false),
         };
-        // Neither a group address nor nobody's.
-        let mac = mac.filter(|mac| mac.0.first().is_some_and(|first| first & 1 == 0) && *mac != Mac([0; 6]));
-        let mac = mac.ok_or(PacketError::Hardware)?;
+        let mac = mac.filter(is_somebody).ok_or(PacketError::Hardware)?;
         Ok(Self {
             from_server: message.opcode() == Opcode::BootReply,
             mac,
@@ -137,7 +135,7 @@ impl Request {
     }
 
     pub(super) fn option(&self, code: u8) -> Option<&[u8]> {
-        self.options.get(&code).map(Vec::as_slice)
+        self.options.get(code)
     }
 
     pub(super) fn address(&self, code: u8) -> Option<Ipv4Addr> {
@@ -182,11 +180,13 @@ impl Request {
         name.parse::<wulfpack_shared::id::NodeName>().ok().map(|_| name)
     }
 
-    /// The port of the switch behind which the machine is, as its relay told it (RFC 3046).
+    /// The port of the switch behind which the machine is, as its relay told it (RFC 3046). A circuit without the name of its
+    /// switch is one of the relay's, and other relays may call theirs the same.
     pub(super) fn port(&self) -> Option<String> {
         let text = |code| self.relay_option(code).map(readable);
         match (text(REMOTE_ID), text(CIRCUIT_ID)) {
             (Some(remote), Some(circuit)) => Some(format!("{remote} {circuit}")),
+            (None, Some(circuit)) if !self.giaddr.is_unspecified() => Some(format!("{} {circuit}", self.giaddr)),
             (one, other) => one.or(other),
         }
     }
@@ -207,36 +207,70 @@ pub(super) fn readable(bytes: &[u8]) -> String {
 
 /// The MAC address that belongs to an InfiniBand port: that of its GUID, which ends the client id (RFC 4390; iPXE and dhclient put
 /// it there), else one made from the machine's UUID.
-fn infiniband_mac(options: &BTreeMap<u8, Vec<u8>>) -> Option<Mac> {
-    let id = options.get(&code::CLIENT_ID).filter(|id| id.len() > 8).and_then(|id| id.last_chunk::<8>());
+fn infiniband_mac(options: &Values) -> Option<Mac> {
+    let id = options.get(code::CLIENT_ID).filter(|id| id.len() > 8).and_then(|id| id.last_chunk::<8>());
     if let Some([a, b, c, _, _, d, e, f]) = id.filter(|guid| **guid != [0; 8]) {
         return Some(Mac([*a & 0xfe, *b, *c, *d, *e, *f]));
     }
-    let [0, uuid @ ..] = options.get(&code::UUID)?.as_slice() else { return None };
+    let [0, uuid @ ..] = options.get(code::UUID)? else { return None };
     let [.., a, b, c, d, e] = *<&[u8; 16]>::try_from(uuid).ok()?;
     Some(Mac([2, a, b, c, d, e]))
 }
 
-/// All options, the parts of a long one joined (RFC 3396), those in `file` and `sname` included (option 52).
-fn options(header: &[u8], tail: &[u8]) -> BTreeMap<u8, Vec<u8>> {
-    let mut found: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-    let mut room = PARTS_MAX;
-    let mut read = |area: &[u8], found: &mut BTreeMap<u8, Vec<u8>>| {
-        for (code, value) in parts(area) {
-            let Some(left) = room.checked_sub(1) else { return };
-            room = left;
-            found.entry(code).or_default().extend_from_slice(value);
+/// The options of one packet: all values one after the other, and where each lies, by code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Values {
+    bytes: Vec<u8>,
+    places: Vec<(u8, core::ops::Range<usize>)>,
+}
+
+impl Values {
+    /// All options, the parts of a long one joined (RFC 3396), those in `file` and `sname` included (option 52).
+    fn read(header: &[u8], tail: &[u8]) -> Self {
+        let mut found: Vec<(u8, &[u8])> = Vec::with_capacity(24);
+        found.extend(parts(tail).take(PARTS_MAX));
+        let overload = found.iter().find(|(code, _)| *code == code::OVERLOAD).and_then(|(_, value)| value.first());
+        let overload = overload.copied().unwrap_or(0);
+        for (bit, area) in [(1, FILE), (2, SNAME)] {
+            if overload & bit != 0 {
+                let room = PARTS_MAX.saturating_sub(found.len());
+                found.extend(parts(header.get(area).unwrap_or_default()).take(room));
+            }
         }
-    };
-    read(tail, &mut found);
-    let overload = found.get(&code::OVERLOAD).and_then(|value| value.first().copied()).unwrap_or(0);
-    if overload & 1 != 0 {
-        read(header.get(FILE).unwrap_or_default(), &mut found);
+        // Stable: parts of one option stay in their order.
+        found.sort_by_key(|(code, _)| *code);
+        let mut values = Self { bytes: Vec::with_capacity(tail.len()), places: Vec::with_capacity(found.len()) };
+        for (code, value) in found {
+            let begin = values.bytes.len();
+            values.bytes.extend_from_slice(value);
+            match values.places.last_mut() {
+                Some((last, place)) if *last == code => place.end = values.bytes.len(),
+                _ => values.places.push((code, begin..values.bytes.len())),
+            }
+        }
+        values
     }
-    if overload & 2 != 0 {
-        read(header.get(SNAME).unwrap_or_default(), &mut found);
+
+    fn get(&self, code: u8) -> Option<&[u8]> {
+        let index = self.places.binary_search_by_key(&code, |(code, _)| *code).ok()?;
+        self.bytes.get(self.places.get(index)?.1.clone())
     }
-    found
+}
+
+/// The machine that a packet is from or to; `None` where none is named. Cheaper than reading all of it.
+pub(super) fn machine_of(bytes: &[u8]) -> Option<Mac> {
+    let header: &[u8; HEADER] = bytes.first_chunk()?;
+    match (header.get(HTYPE), header.get(HLEN), header.get(CHADDR)) {
+        (Some(&ETHERNET), Some(&6), Some(chaddr)) if header.get(MAGIC) == Some(&dhcproto::v4::MAGIC[..]) => {
+            chaddr.try_into().ok().map(Mac).filter(is_somebody)
+        }
+        _ => Request::parse(bytes).ok().map(|request| request.mac),
+    }
+}
+
+/// Neither a group address nor nobody's.
+fn is_somebody(mac: &Mac) -> bool {
+    mac.0.first().is_some_and(|first| first & 1 == 0) && *mac != Mac([0; 6])
 }
 
 /// The tag-length-value parts of an area, up to the end tag or the first that does not fit.

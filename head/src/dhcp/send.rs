@@ -16,7 +16,7 @@ use super::act::PXE_PORT;
 use super::io::{Services, Wire};
 use super::leases::LeaseRecord;
 use super::machine::Output;
-use super::packet::Request;
+use super::packet::machine_of;
 use super::raw::Flow;
 use crate::store::Store;
 use crate::trace::Entry;
@@ -60,7 +60,7 @@ impl Acting {
                     tracing::warn!(interface = %wire.link.name, %to, %error, "DHCP packet not sent");
                 }
                 if source_port != CLIENT_PORT
-                    && let Some(mac) = Request::parse(&bytes).ok().map(|reply| reply.mac)
+                    && let Some(mac) = machine_of(&bytes)
                 {
                     trace.add(mac, Some(&wire.link.name), Entry::Said(bytes));
                 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 use wulfpack_shared::id::VersionId;
 
+use super::memory::in_memory;
 use super::sources::VersionFile;
 
 pub(super) type Key = (VersionId, String, VersionFile);
@@ -68,9 +69,10 @@ impl FileCache {
         };
         let loaded = file
             .get_or_try_init(|| async {
+                let load = move || load().map(|bytes| bytes.map(in_memory));
                 let read =
                     tokio::task::spawn_blocking(load).await.map_err(|error| LoadError::Failed(error.to_string()))?;
-                read.map_err(LoadError::Failed)?.map(Bytes::from).ok_or(LoadError::Missing)
+                read.map_err(LoadError::Failed)?.ok_or(LoadError::Missing)
             })
             .await
             .cloned();

@@ -13,6 +13,7 @@ use wulfpack_shared::time::{Mono, UnixTime};
 use wulfpack_shared::wire::Phase;
 
 use super::cache::{FileCache, LoadError};
+use super::closures::Closures;
 use super::neighbour;
 use super::sources::{AgentArchive, Neighbours, Tokens, VersionFile, Versions};
 use super::unknown::Unknown;
@@ -24,6 +25,7 @@ use crate::config::TokenEvidence;
 use crate::dhcp::Evidence;
 use crate::dhcp6::mac_of_address;
 use crate::fleet::{BootEvent, BootEvents};
+use crate::image::PciId;
 use crate::registry::{Node, Snapshot};
 
 /// Most bytes of kernels and modules that are kept in memory: a few versions with a few kernels each.
@@ -91,6 +93,7 @@ pub type Handout = Result<(Bytes, Option<BootEvent>), Refusal>;
 pub struct Desk {
     pub(super) services: Services,
     files: FileCache,
+    closures: Closures,
     waves: Mutex<Waves>,
     started: Instant,
 }
@@ -99,7 +102,13 @@ impl Desk {
     /// A desk with an empty memory.
     pub fn new(services: Services) -> Self {
         let waves = Mutex::new(Waves::new(services.wave));
-        Self { services, files: FileCache::new(CACHE_MAX), waves, started: Instant::now() }
+        Self {
+            services,
+            files: FileCache::new(CACHE_MAX),
+            closures: Closures::default(),
+            waves,
+            started: Instant::now(),
+        }
     }
 
     /// Something was handed out: the fleet is told, and the machine's place in its wave may be free.
@@ -229,10 +238,26 @@ impl Desk {
         }
     }
 
-    /// A file of an image version.
-    pub async fn file(&self, peer: Peer, version: VersionId, release: &str, file: VersionFile) -> Handout {
-        match self.read(version, release, file).await {
-            Ok(bytes) => Ok((bytes, self.kernel_event(peer, format!("{} {release}", file.name())))),
+    /// A file of an image version. Of modules only those are given that a machine with this `card` needs, where it says its own.
+    pub async fn file(
+        &self,
+        peer: Peer,
+        version: VersionId,
+        release: &str,
+        file: VersionFile,
+        card: Option<PciId>,
+    ) -> Handout {
+        let found = match (self.read(version, release, file).await, card) {
+            (Ok(bytes), Some(card)) if file == VersionFile::Modules => {
+                Ok(self.closures.of(version, release, card, bytes).await)
+            }
+            (found, _) => found.map(|bytes| (bytes, None)),
+        };
+        match found {
+            Ok((bytes, drivers)) => {
+                let drivers = drivers.map(|drivers| format!(" for {drivers}")).unwrap_or_default();
+                Ok((bytes, self.kernel_event(peer, format!("{} {release}{drivers}", file.name()))))
+            }
             Err(LoadError::Missing) => Err(Refusal::Missing("no kept image version has this file")),
             Err(LoadError::Failed(reason)) => {
                 tracing::error!(%version, release, name = file.name(), %reason, "file of an image version");

@@ -17,6 +17,7 @@ use tower::ServiceExt;
 
 use super::desk::{Desk, Peer};
 use super::routes::router;
+use super::wire::Wire;
 use crate::config::TokenEvidence;
 
 /// Most open connections, of all machines and of one.
@@ -139,7 +140,7 @@ async fn serve(stream: TcpStream, peer: Peer, router: Router) {
         .header_read_timeout(HEADER_TIME)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Wire(stream)), service);
     match tokio::time::timeout(LIFETIME, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(remote = %peer.remote, %error, "HTTP connection"),

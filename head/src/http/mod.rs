@@ -5,16 +5,20 @@
 
 mod body;
 mod cache;
+mod closures;
 mod desk;
 mod io;
+mod memory;
 mod neighbour;
 mod range;
 mod routes;
 mod sources;
 mod unknown;
+mod wire;
 
 pub use desk::{Desk, Handout, Peer, Refusal, Services};
 pub use io::{BindError, Listen, Options, Server};
+pub(crate) use memory::in_memory;
 pub use routes::router;
 pub use sources::{AgentArchive, BootVersion, Neighbours, Tokens, VersionFile, Versions};
 pub use unknown::Unknown;

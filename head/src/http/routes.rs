@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
@@ -68,13 +68,16 @@ async fn file(
     State(desk): Shared,
     Extension(peer): Extension<Peer>,
     Path((version, release, name)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
     method: Method,
     headers: HeaderMap,
 ) -> Reply {
     let (Ok(version), Some(file)) = (version.parse::<VersionId>(), VersionFile::named(&name)) else {
         return refusal(StatusCode::NOT_FOUND, NO_FILE);
     };
-    let handout = desk.file(peer, version, &release, file).await;
+    // iPXE says from which card it boots; what is no PCI card says nothing that we know.
+    let card = query.as_deref().and_then(|query| query.strip_prefix("nic=")).and_then(|id| id.parse().ok());
+    let handout = desk.file(peer, version, &release, file, card).await;
     // A node that is up and fetches for others does not boot.
     let boots = !headers.contains_key(NEIGHBOUR_HEADER);
     let handout = handout.map(|(bytes, event)| (bytes, event.filter(|_| boots)));

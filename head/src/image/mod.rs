@@ -30,7 +30,9 @@ pub use build::{BuildSettings, Built, FileEntry, FileKind, Selinux};
 pub use diff::{FileChange, FileDiff, Moved, VersionDiff};
 pub use error::ImageError;
 pub use import::{ImportOutcome, Imported, Replace, layer_entries};
-pub use initramfs::{ArchiveCompression, InitramfsSettings, ModulesReport, agent_archive, token_archive};
+pub use initramfs::{
+    ArchiveCompression, Drivers, InitramfsSettings, ModulesReport, PciId, agent_archive, token_archive, with_drivers,
+};
 pub use library::{ImageInfo, Library, TreeKernel, Version, VersionInfo, VersionSummary};
 pub use loaders::head_loader;
 pub use progress::{Progress, Silent};

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::boot::InitramfsFormat;
 use crate::config::{create_dir, write_atomically};
-use crate::http::AgentArchive;
+use crate::http::{AgentArchive, in_memory};
 use crate::image::{ArchiveCompression, Library, agent_archive};
 
 /// What tells one file from another.
@@ -56,7 +56,7 @@ impl InstalledAgent {
         if let Ok(bytes) = fs::read(&path)
             && InitramfsFormat::of(&bytes) == Some(format)
         {
-            return Ok(bytes.into());
+            return Ok(in_memory(bytes));
         }
         let compression = match format {
             InitramfsFormat::Plain => ArchiveCompression::None,
@@ -68,7 +68,7 @@ impl InstalledAgent {
         if let Err(error) = keep(&self.kept, &name, &suffix, &bytes) {
             tracing::warn!(%error, "the packed agent cannot be kept in {}: the next start packs it again", self.kept.display());
         }
-        Ok(bytes.into())
+        Ok(in_memory(bytes))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use wulfpack_shared::id::{NodeName, RackName, VersionId};
 
+use crate::boot::neighbour_start;
 use crate::fleet::{BootState, FleetHandle};
 use crate::http::Neighbours;
 use crate::registry::{Node, Snapshot};
@@ -56,12 +57,9 @@ impl Neighbours for ReadyNodes {
         }
         let Some(group) = seen.1.get(&(node.rack.clone(), version)) else { return vec![] };
         let fit: Vec<_> = group.iter().filter(|(name, ip)| *name != node.name && ip.is_ipv6() == six).collect();
-        // Each machine begins at another: the name decides, so that the same question has the same answer.
-        let start = node.name.as_str().bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
-        let turn = fit.len().max(1);
         fit.iter()
             .cycle()
-            .skip(start % turn)
+            .skip(neighbour_start(&node.name, fit.len()))
             .take(NAMED.min(fit.len()))
             .map(|(_, ip)| SocketAddr::new(*ip, self.port))
             .collect()

@@ -227,7 +227,7 @@ async fn get(desk: &Arc<Desk>, peer: Peer, wanted: Wanted) -> Handout {
         Wanted::Autoexec(loader) => desk.autoexec(loader, peer),
         Wanted::Script(loader, mac) => desk.script(loader, peer, mac).await,
         Wanted::Token(mac) => desk.token(peer, mac).await,
-        Wanted::File(version, release, file) => desk.file(peer, version, &release, file).await,
+        Wanted::File(version, release, file) => desk.file(peer, version, &release, file, None).await,
         Wanted::Agent(format) => desk.agent(peer, format).await,
         Wanted::Signed(mac, loader) => desk.signed_loader(peer, mac, loader).await,
         Wanted::Program(name) => desk.program(peer, &name).await,

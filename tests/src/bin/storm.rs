@@ -24,6 +24,15 @@ struct Args {
     /// Machines that load them at a time, one row each; 0: no limit.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 250, 1000])]
     waves: Vec<usize>,
+    /// Those of the agent among them, in MiB: they always come from the head.
+    #[arg(long, default_value_t = 4)]
+    agent: u64,
+    /// Machines of a rack: with neighbour boot those that are up give kernel and modules to the others.
+    #[arg(long, default_value_t = 40)]
+    rack: u32,
+    /// Seconds from a node's kernel until it is up.
+    #[arg(long, default_value_t = 25)]
+    up: u64,
     /// Of the random numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -32,21 +41,30 @@ struct Args {
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let mut out = std::io::stdout().lock();
-    writeln!(out, "machines   wave  booted  lost  retries  dropped   first s  median s    last s   real s")?;
-    for wave in args.waves {
+    writeln!(
+        out,
+        "machines   wave  neighbours  booted  lost  retries  dropped   first s  median s    last s  head GiB   real s"
+    )?;
+    let rows = args.waves.iter().flat_map(|wave| [(*wave, false), (*wave, true)]);
+    for (wave, neighbours) in rows {
         let storm = Storm {
             machines: args.machines,
             rate: args.gbit * 1e9,
             nbp: args.nbp << 10,
             files: args.files << 20,
+            agent: args.agent << 20,
             wave,
+            neighbours,
+            rack: args.rack,
+            up_s: args.up,
             seed: args.seed,
         };
         let (begun, outcome) = (Instant::now(), run(storm));
         writeln!(
             out,
-            "{:8} {wave:6} {:7} {:5} {:8} {:8} {:9.1} {:9.1} {:9.1} {:8.1}",
+            "{:8} {wave:6} {:>11} {:7} {:5} {:8} {:8} {:9.1} {:9.1} {:9.1} {:9.1} {:8.1}",
             args.machines,
+            if neighbours { "yes" } else { "no" },
             outcome.booted,
             outcome.lost,
             outcome.retries,
@@ -54,6 +72,7 @@ fn main() -> anyhow::Result<()> {
             outcome.first_s,
             outcome.median_s,
             outcome.last_s,
+            outcome.head_bytes as f64 / f64::from(1 << 30),
             begun.elapsed().as_secs_f64()
         )?;
     }

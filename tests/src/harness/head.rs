@@ -220,6 +220,11 @@ impl Head {
         self.service.take().map_or(Ok(()), |service| service.kill())
     }
 
+    /// The running service.
+    pub fn process(&self) -> Result<&Process> {
+        self.service.as_ref().context("the head does not serve")
+    }
+
     /// What the service logs.
     pub fn log(&self) -> Result<&Console> {
         self.service.as_ref().map(Process::console).context("the head does not serve")

@@ -27,6 +27,9 @@ use super::tool::{ip, require};
 const PREFIX: u8 = 16;
 /// Address 10.42.0.1 is the head's; nodes begin at 10.42.1.1.
 const HEAD: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
+/// Second byte of the addresses of the lab's network, and of the one behind routers.
+const NEAR: u8 = 42;
+const FAR: u8 = 43;
 
 /// A switch and what hangs on it. Dropping it removes all networks; its logs stay unless [`Lab::succeeded`] was called.
 #[derive(Debug)]
@@ -50,6 +53,8 @@ pub struct Port {
     /// What is called after it: `head`, `n1`, …
     pub name: String,
     index: u64,
+    /// Second byte of its network's addresses.
+    network: u8,
 }
 
 impl Lab {
@@ -114,25 +119,53 @@ impl Lab {
 
     /// Plugs a machine in: `tap0` is there for QEMU.
     pub fn machine_port(&self, name: &str, rate: Option<Rate>) -> Result<Port> {
-        let port = self.port(name, rate)?;
-        let namespace = port.namespace.name();
-        ip(&format!("-n {namespace} link add br0 type bridge forward_delay 0"))?;
-        ip(&format!("-n {namespace} tuntap add tap0 mode tap"))?;
-        for device in ["eth0", "tap0"] {
-            ip(&format!("-n {namespace} link set {device} master br0 up"))?;
-        }
-        ip(&format!("-n {namespace} link set br0 up"))?;
-        Ok(port)
+        self.port(name, rate)?.with_tap()
+    }
+
+    /// Plugs a host in that has no address yet; its `eth0` has the port's MAC address.
+    pub fn client_port(&self, name: &str) -> Result<Port> {
+        self.port(name, None)?.with_own_mac()
+    }
+
+    /// A router between the lab's network and one of its own: `far0`, at 10.43.0.`last`/16. `from` sends there through it.
+    pub fn router_port(&self, name: &str, last: u8, from: &Port) -> Result<Port> {
+        let router = self.process_port(name, None)?;
+        let namespace = router.namespace.name();
+        ip(&format!("-n {namespace} link add far0 type bridge forward_delay 0"))?;
+        ip(&format!("-n {namespace} link set far0 up"))?;
+        ip(&format!("-n {namespace} address add 10.{FAR}.0.{last}/{PREFIX} dev far0"))?;
+        router.namespace.run("sh", &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"])?;
+        let (home, via) = (from.namespace.name(), router.address());
+        ip(&format!("-n {home} route add 10.{FAR}.0.{last}/32 via {via}"))?;
+        // The first router leads to all the rest of that network.
+        drop(ip(&format!("-n {home} route add 10.{FAR}.0.0/{PREFIX} via {via}")));
+        Ok(router)
+    }
+
+    /// Plugs a host in behind a router, without an address; its `eth0` has the port's MAC address.
+    pub fn far_port(&self, router: &Port, name: &str) -> Result<Port> {
+        self.plug(name, &router.namespace, "far0", FAR)?.with_own_mac()
+    }
+
+    /// Plugs a machine in behind a router.
+    pub fn far_machine_port(&self, router: &Port, name: &str) -> Result<Port> {
+        self.plug(name, &router.namespace, "far0", FAR)?.with_tap()
+    }
+
+    /// A link from a bridge to a namespace of its own.
+    fn plug(&self, name: &str, into: &Namespace, bridge: &str, network: u8) -> Result<Port> {
+        let index = self.ports.fetch_add(1, Ordering::Relaxed);
+        let namespace = Namespace::new(self.number, name)?;
+        let (switch, near) = (into.name(), format!("p{index}"));
+        ip(&format!("-n {switch} link add {near} type veth peer name eth0 netns {}", namespace.name()))?;
+        ip(&format!("-n {switch} link set {near} master {bridge} up"))?;
+        ip(&format!("-n {} link set eth0 up", namespace.name()))?;
+        Ok(Port { namespace, name: name.to_owned(), index, network })
     }
 
     fn port(&self, name: &str, rate: Option<Rate>) -> Result<Port> {
-        let index = self.ports.fetch_add(1, Ordering::Relaxed);
-        let namespace = Namespace::new(self.number, name)?;
-        let (switch, near) = (self.switch.name(), format!("p{index}"));
-        ip(&format!("-n {switch} link add {near} type veth peer name eth0 netns {}", namespace.name()))?;
-        ip(&format!("-n {switch} link set {near} master br0 up"))?;
-        ip(&format!("-n {} link set eth0 up", namespace.name()))?;
-        let port = Port { namespace, name: name.to_owned(), index };
+        let port = self.plug(name, &self.switch, "br0", NEAR)?;
+        let near = format!("p{}", port.index);
         if let Some(rate) = rate {
             shape(&port.namespace, "eth0", rate)?;
             shape(&self.switch, &near, rate)?;
@@ -179,7 +212,7 @@ impl Drop for Lab {
 impl Port {
     /// The address that belongs to this port.
     pub fn address(&self) -> Ipv4Addr {
-        if self.name == "head" { HEAD } else { node_address(self.index) }
+        if self.name == "head" { HEAD } else { node_address(self.network, self.index) }
     }
 
     /// The MAC address of a machine on this port.
@@ -201,17 +234,35 @@ impl Port {
         ip(&format!("-n {namespace} -6 address add {}/64 dev eth0 nodad", self.address6()))
     }
 
+    /// `tap0` beside `eth0`, for a machine.
+    fn with_tap(self) -> Result<Self> {
+        let namespace = self.namespace.name();
+        ip(&format!("-n {namespace} link add br0 type bridge forward_delay 0"))?;
+        ip(&format!("-n {namespace} tuntap add tap0 mode tap"))?;
+        for device in ["eth0", "tap0"] {
+            ip(&format!("-n {namespace} link set {device} master br0 up"))?;
+        }
+        ip(&format!("-n {namespace} link set br0 up"))?;
+        Ok(self)
+    }
+
+    fn with_own_mac(self) -> Result<Self> {
+        ip(&format!("-n {} link set eth0 address {}", self.namespace.name(), self.mac()))?;
+        Ok(self)
+    }
+
     /// Length of the network's prefix.
     pub fn prefix(&self) -> u8 {
         PREFIX
     }
 
-    fn assign(&self, address: Ipv4Addr) -> Result<()> {
-        ip(&format!("-n {} address add {address}/{PREFIX} dev eth0", self.namespace.name()))
+    /// Gives `eth0` this address.
+    pub fn assign(&self, address: Ipv4Addr) -> Result<()> {
+        ip(&format!("-n {} address replace {address}/{PREFIX} dev eth0", self.namespace.name()))
     }
 }
 
-fn node_address(index: u64) -> Ipv4Addr {
+fn node_address(network: u8, index: u64) -> Ipv4Addr {
     let [.., high, low] = (index + 256).to_be_bytes();
-    Ipv4Addr::new(10, 42, high, low)
+    Ipv4Addr::new(10, network, high, low)
 }

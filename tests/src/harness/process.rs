@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::cleanup::{Guard, Undo};
+use super::tool::run;
 
 #[derive(Debug, Default)]
 struct State {
@@ -180,6 +181,11 @@ impl Process {
             }
         }
         Ok(sum)
+    }
+
+    /// Lets all of its threads run on this core alone.
+    pub fn pin(&self, core: u32) -> Result<()> {
+        run(Command::new("taskset").args(["-a", "-p", "-c", &core.to_string(), &self.group.to_string()])).map(drop)
     }
 
     /// Its exit status, once it ended.

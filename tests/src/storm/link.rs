@@ -40,16 +40,16 @@ impl Wire {
 
 /// Downloads of equal right on one link, each at no more than its own card's rate.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Shared<T> {
     rate: f64,
     each: f64,
     now: Mono,
     /// Bytes that a download has got since the beginning of time.
     served: f64,
-    running: BinaryHeap<Reverse<(u64, usize)>>,
+    running: BinaryHeap<Reverse<(u64, T)>>,
 }
 
-impl Shared {
+impl<T: Copy + Ord> Shared<T> {
     pub(super) fn new(rate: f64, each: f64) -> Self {
         Self { rate, each, now: Mono::ZERO, served: 0.0, running: BinaryHeap::new() }
     }
@@ -63,7 +63,7 @@ impl Shared {
         self.now = now;
     }
 
-    pub(super) fn begin(&mut self, now: Mono, who: usize, bytes: u64) {
+    pub(super) fn begin(&mut self, now: Mono, who: T, bytes: u64) {
         self.advance(now);
         self.running.push(Reverse((self.served as u64 + bytes, who)));
     }
@@ -76,7 +76,7 @@ impl Shared {
     }
 
     /// Who is complete now.
-    pub(super) fn complete(&mut self, now: Mono) -> Vec<usize> {
+    pub(super) fn complete(&mut self, now: Mono) -> Vec<T> {
         self.advance(now);
         let mut done = vec![];
         while let Some(Reverse((at, who))) = self.running.peek() {

@@ -3,6 +3,7 @@
 
 mod client;
 mod link;
+mod loads;
 mod nodes;
 mod world;
 

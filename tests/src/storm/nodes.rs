@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use wulfpack_head::registry::{Interface, Node, Snapshot};
-use wulfpack_shared::id::Mac;
+use wulfpack_shared::id::{Mac, NodeName};
 
 pub(super) fn mac(number: u32) -> Mac {
     let [_, a, b, c] = number.to_be_bytes();
@@ -13,6 +13,11 @@ pub(super) fn mac(number: u32) -> Mac {
 
 pub(super) fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 42, 64, 0)) + number)
+}
+
+#[expect(clippy::expect_used, reason = "letters and digits")]
+pub(super) fn name(number: u32) -> NodeName {
+    format!("n{number}").parse().expect("a name")
 }
 
 pub(super) fn nodes(count: u32) -> Arc<Snapshot> {
@@ -24,8 +29,7 @@ pub(super) fn nodes(count: u32) -> Arc<Snapshot> {
             prefix: Some(16),
             ..Interface::default()
         };
-        let name = format!("n{number}").parse().ok()?;
-        Some(Node { interfaces: vec![interface], ..Node::named(name) })
+        Node { interfaces: vec![interface], ..Node::named(name(number)) }
     };
-    Arc::new(Snapshot::new((0..count).filter_map(node)))
+    Arc::new(Snapshot::new((0..count).map(node)))
 }

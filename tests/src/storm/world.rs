@@ -16,7 +16,8 @@ use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
 
 use super::client::{Act, Client, Step};
-use super::link::{Shared, Wire};
+use super::link::Wire;
+use super::loads::Loads;
 use super::nodes::{address, mac, nodes};
 
 /// What one packet or script costs the head's processor, and what its sockets hold meanwhile: more than was measured, and less than
@@ -25,8 +26,6 @@ const DHCP_COST: Duration = Duration::from_micros(50);
 const TFTP_COST: Duration = Duration::from_micros(10);
 const SCRIPT_COST: Duration = Duration::from_micros(200);
 const SOCKET_QUEUE: u32 = 256;
-/// What a machine's own card takes. Bytes per second.
-const CARD: f64 = 1e9 / 8.0;
 /// From the end of the boot program's download to iPXE's first packet, and a pause at a waiting script.
 const IPXE_START: Duration = Duration::from_secs(2);
 const PAUSE_S: u64 = 10;
@@ -42,8 +41,16 @@ pub struct Storm {
     pub nbp: u64,
     /// Bytes of kernel and archives.
     pub files: u64,
+    /// Those of the agent among them, which always come from the head.
+    pub agent: u64,
     /// Machines that load them at a time; 0: no limit.
     pub wave: usize,
+    /// Whether nodes that are up give kernel and modules to the machines of their rack.
+    pub neighbours: bool,
+    /// Machines of a rack.
+    pub rack: u32,
+    /// Seconds from a node's kernel until it is up.
+    pub up_s: u64,
     /// Of the random numbers.
     pub seed: u64,
 }
@@ -65,6 +72,8 @@ pub struct Outcome {
     pub median_s: f64,
     /// See there.
     pub last_s: f64,
+    /// Bytes of kernels and archives that left the head.
+    pub head_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -101,7 +110,6 @@ impl Worker {
 }
 
 struct World {
-    storm: Storm,
     clients: Vec<Client>,
     by_mac: BTreeMap<Mac, usize>,
     by_ip: BTreeMap<IpAddr, usize>,
@@ -114,7 +122,7 @@ struct World {
     waves: Waves,
     nbp: Bytes,
     wire: Wire,
-    downloads: Shared,
+    downloads: Loads,
     workers: [Worker; 3],
     dropped: u64,
     started: Vec<Mono>,
@@ -167,13 +175,12 @@ impl World {
             waves: Waves::new(storm.wave),
             nbp: vec![0x5a; storm.nbp as usize].into(),
             wire: Wire::new(rate),
-            downloads: Shared::new(rate, CARD),
+            downloads: Loads::new(storm),
             workers: Default::default(),
             dropped: 0,
             started: vec![],
             tick: None,
             round: 0,
-            storm,
         };
         for who in 0..world.clients.len() {
             let at = Mono(u64::from(world.rng.next_u32()) * 1_000_000_000 / u64::from(u32::MAX));
@@ -318,7 +325,7 @@ impl World {
         let Some(client) = self.clients.get_mut(who).filter(|client| client.step == Step::Script) else { return };
         if self.waves.admit(now, client.mac).is_ok() {
             client.step = Step::Files;
-            self.downloads.begin(now, who, self.storm.files);
+            self.downloads.begin(now, who);
             self.follow_downloads();
         } else {
             let pause = Duration::from_secs(PAUSE_S + u64::from(client.mac.0[5]) % PAUSE_S);
@@ -382,6 +389,7 @@ impl World {
             first_s: second(0),
             median_s: second(self.started.len() / 2),
             last_s: second(self.started.len().saturating_sub(1)),
+            head_bytes: self.downloads.head_bytes,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The archive of modules and firmware that belongs to one kernel of an image version.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
 
+use super::closure::BASE_FILE;
 use super::cpio::{Archive, padding};
 use super::firmware::Firmware;
 use super::index::{DepmodFiles, Module, ModuleIndex, module_name, normal, plain_path};
@@ -165,7 +167,9 @@ pub(in crate::image) fn write_modules_archive(
     archive.directory("lib/firmware", 0o755);
     add_modules(tree, release, config, loaded, &selection, &mut archive, &mut report)?;
     add_settings_firmware(&mut Firmware::new(tree, release, config), settings, &mut archive, &mut report)?;
-    for (name, text) in trimmed(files, &selection) {
+    let base: String = selection.base.iter().flat_map(|name| [name, "\n"]).collect();
+    archive.file(&format!("lib/modules/{release}/{BASE_FILE}"), 0o644, base.into_bytes());
+    for (name, text) in trimmed(files, &selection.modules) {
         archive.file(&format!("lib/modules/{release}/{name}"), 0o644, text.into_bytes());
     }
     for (path, text) in modprobe {
@@ -248,8 +252,8 @@ fn add_settings_firmware(
 }
 
 /// Depmod's files with the lines of the chosen modules only, and their paths without the suffix of a compression.
-fn trimmed(files: &DepmodFiles, selection: &Selection) -> [(&'static str, String); 5] {
-    let chosen = |name: Option<String>| name.is_some_and(|name| selection.modules.contains(&name));
+pub(super) fn trimmed(files: &DepmodFiles, modules: &BTreeSet<String>) -> [(&'static str, String); 5] {
+    let chosen = |name: Option<String>| name.is_some_and(|name| modules.contains(&name));
     let keep = |text: &str, test: &dyn Fn(&str) -> bool| {
         text.lines().filter(|line| test(line)).flat_map(|line| [line, "\n"]).collect::<String>()
     };

@@ -42,6 +42,8 @@ pub(super) struct Selection {
     pub(super) modules: BTreeSet<String>,
     /// Those of them that drive a network card.
     pub(super) nics: BTreeSet<String>,
+    /// Those that every node wants, whatever its card; what they need is not listed.
+    pub(super) base: BTreeSet<String>,
     /// What the settings ask for and the kernel does not have.
     pub(super) unknown: Vec<String>,
 }
@@ -62,19 +64,32 @@ pub(super) fn choose(
     }
     nics.retain(|name| index.get(name).is_some() && !omitted(name));
 
-    let mut chosen = BTreeSet::new();
     let mut unknown = vec![];
-    let mut pending: Vec<String> = nics.iter().cloned().collect();
     let fixed = ROOT.iter().chain(&BASE).chain(&CONSOLE).map(|name| (*name).to_owned());
     // What mounts the root cannot be omitted.
-    pending.extend(fixed.filter(|name| ROOT.contains(&name.as_str()) || !omitted(name)));
+    let mut base: BTreeSet<String> = fixed.filter(|name| ROOT.contains(&name.as_str()) || !omitted(name)).collect();
+    // Small, and on no PCI bus; nor is all of an InfiniBand adapter.
+    let anyway = |name: &&String| OTHER_NICS.contains(&name.as_str()) || settings.infiniband;
+    base.extend(nics.iter().filter(anyway).cloned());
     for name in &settings.modules {
         let found = index.resolve(name);
         if found.is_empty() && !index.is_builtin(&normal(name)) {
             unknown.push(name.clone());
         }
-        pending.extend(found.into_iter().map(str::to_owned));
+        base.extend(found.into_iter().map(str::to_owned));
     }
+    base.retain(|name| index.get(name).is_some());
+    let modules = closure(index, base.union(&nics).cloned().collect(), omitted);
+    Selection { modules, nics, base, unknown }
+}
+
+/// These modules with all that they need, softly unless it is omitted.
+pub(super) fn closure(
+    index: &ModuleIndex,
+    mut pending: Vec<String>,
+    omitted: impl Fn(&str) -> bool,
+) -> BTreeSet<String> {
+    let mut chosen = BTreeSet::new();
     while let Some(name) = pending.pop() {
         let Some(module) = index.get(&name) else { continue };
         if !chosen.insert(name.clone()) {
@@ -87,7 +102,7 @@ pub(super) fn choose(
             pending.extend(soft.filter(|name| !omitted(name)).map(str::to_owned));
         }
     }
-    Selection { modules: chosen, nics, unknown }
+    chosen
 }
 
 /// Whether `name` is `pattern`, in which `*` stands for any characters.

@@ -46,6 +46,8 @@ enum What {
     PairEnd(End),
     /// A registry of 10,000 nodes: load, list, change.
     Registry(registry::Registry),
+    /// Whole DHCP exchanges per second on one core at 10,000 known nodes, against Kea and dnsmasq.
+    Dhcp(Dhcp),
     /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
     Http(Http),
     /// The boot program for many machines at once, against dnsmasq.
@@ -73,6 +75,19 @@ struct Root {
     /// Runs of each; the median counts.
     #[arg(long, default_value_t = 5)]
     runs: u32,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Dhcp {
+    /// Exchanges that are begun in a second, one row each.
+    #[arg(long, value_delimiter = ',', default_values_t = [500, 1000, 2000, 4000, 8000, 12_000, 16_000, 24_000])]
+    rates: Vec<u32>,
+    /// Seconds for each row.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
     /// Writes the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -256,6 +271,10 @@ fn main() -> ExitCode {
         What::PairEnd(end) => end.run(),
         What::Registry(options) => registry::registry(&options)
             .and_then(|rows| options.json.as_ref().map_or(Ok(()), |path| write_json(path, &rows))),
+        What::Dhcp(options) => {
+            let rows = rush::dhcp(&options.rates, Duration::from_secs(options.seconds));
+            services(rows, rush::dhcp_table, options.json)
+        }
         What::Http(options) => {
             services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
         }
