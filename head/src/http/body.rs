@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
 /// How much is handed to the connection at a time: what a count may be wrong by when a client goes away. Bytes.
-const PIECE: usize = 256 * 1024;
+const PIECE: usize = 1024 * 1024;
 
 /// Calls `done` with the number of bytes that were handed out, when the response has ended, well or not.
 pub(super) struct CountedBody<F: FnOnce(u64) + Send> {

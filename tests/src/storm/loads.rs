@@ -67,7 +67,7 @@ impl Loads {
     /// A machine has its script, and begins.
     pub(super) fn begin(&mut self, now: Mono, who: usize) {
         let Some(by) = self.giver_for(who) else {
-            return self.from_head(now, who, What::Last, self.storm.files);
+            return self.take(now, who, What::Last, self.storm.files);
         };
         let giver = self.givers.entry(by).or_insert_with(|| Giver {
             card: Shared::new(CARD, CARD),
@@ -83,11 +83,11 @@ impl Loads {
         giver.waiting.push(who);
         // The first who asks; the others wait for the same.
         if giver.waiting.len() == 1 {
-            self.from_head(now, by, What::Stored, self.storm.files - self.storm.agent);
+            self.take(now, by, What::Stored, self.storm.files - self.storm.agent);
         }
     }
 
-    fn from_head(&mut self, now: Mono, who: usize, what: What, bytes: u64) {
+    fn take(&mut self, now: Mono, who: usize, what: What, bytes: u64) {
         self.head_bytes += bytes;
         self.head.begin(now, (who, what), bytes);
     }
@@ -129,7 +129,7 @@ impl Loads {
                     if let Some(giver) = self.givers.get_mut(&by) {
                         giver.given -= 1;
                     }
-                    self.from_head(now, who, What::Last, self.storm.agent);
+                    self.take(now, who, What::Last, self.storm.agent);
                 }
                 What::Stored => {
                     if let Some(giver) = self.givers.get_mut(&who) {

@@ -83,7 +83,7 @@ struct Root {
 #[derive(clap::Args)]
 struct Dhcp {
     /// Exchanges that are begun in a second, one row each.
-    #[arg(long, value_delimiter = ',', default_values_t = [500, 1000, 2000, 4000, 8000, 12_000, 16_000, 24_000])]
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 250, 500, 1000, 2000, 4000, 8000, 12_000, 16_000, 24_000])]
     rates: Vec<u32>,
     /// Seconds for each row.
     #[arg(long, default_value_t = 4)]
