@@ -31,15 +31,9 @@ impl Default for Closures {
 }
 
 impl Closures {
-    /// What a machine that boots from this card needs of the archive of modules, and for which drivers that is; all of it where
+    /// What a machine that boots from this card needs of the archive of modules, and words for whom that is; all of it where
     /// nothing is known of the card.
-    pub(super) async fn of(
-        &self,
-        version: VersionId,
-        release: &str,
-        card: PciId,
-        archive: Bytes,
-    ) -> (Bytes, Option<String>) {
+    pub(super) async fn of(&self, version: VersionId, release: &str, card: PciId, archive: Bytes) -> (Bytes, String) {
         let cell = {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if known.len() >= KNOWN_MAX {
@@ -55,7 +49,7 @@ impl Closures {
         };
         let drivers = cell.get_or_init(read).await.for_card(card);
         if drivers.is_empty() {
-            return (archive, None);
+            return (archive, String::new());
         }
         let names = drivers.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
         // As many archives as there are drivers, whatever machines say of themselves.
@@ -63,11 +57,11 @@ impl Closures {
         let whole = archive.clone();
         let made = self.files.get(key, move || with_drivers(&whole, &drivers).map_err(|error| error.to_string())).await;
         match made {
-            Ok(smaller) if smaller.len() < archive.len() => (smaller, Some(names)),
-            Ok(_) => (archive, None),
+            Ok(smaller) if smaller.len() < archive.len() => (smaller, format!(" for {names}")),
+            Ok(_) => (archive, String::new()),
             Err(error) => {
                 tracing::warn!(%version, release, %card, ?error, "no archive of modules for one card");
-                (archive, None)
+                (archive, String::new())
             }
         }
     }
@@ -82,6 +76,6 @@ mod tests {
     async fn what_is_no_archive_is_given_whole() {
         let (closures, archive) = (Closures::default(), in_memory(vec![0x28, 0xb5, 0x2f, 0xfd, 1]));
         let card = "01-80-86-10-d3".parse().unwrap();
-        assert_eq!(closures.of(VersionId([1; 32]), "6.1", card, archive.clone()).await, (archive, None));
+        assert_eq!(closures.of(VersionId([1; 32]), "6.1", card, archive.clone()).await, (archive, String::new()));
     }
 }

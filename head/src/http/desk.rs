@@ -247,17 +247,12 @@ impl Desk {
         file: VersionFile,
         card: Option<PciId>,
     ) -> Handout {
-        let found = match (self.read(version, release, file).await, card) {
-            (Ok(bytes), Some(card)) if file == VersionFile::Modules => {
-                Ok(self.closures.of(version, release, card, bytes).await)
-            }
-            (found, _) => found.map(|bytes| (bytes, None)),
+        let found = match (self.read(version, release, file).await, card.filter(|_| file == VersionFile::Modules)) {
+            (Ok(bytes), Some(card)) => Ok(self.closures.of(version, release, card, bytes).await),
+            (found, _) => found.map(|bytes| (bytes, String::new())),
         };
         match found {
-            Ok((bytes, drivers)) => {
-                let drivers = drivers.map(|drivers| format!(" for {drivers}")).unwrap_or_default();
-                Ok((bytes, self.kernel_event(peer, format!("{} {release}{drivers}", file.name()))))
-            }
+            Ok((bytes, whom)) => Ok((bytes, self.kernel_event(peer, format!("{} {release}{whom}", file.name())))),
             Err(LoadError::Missing) => Err(Refusal::Missing("no kept image version has this file")),
             Err(LoadError::Failed(reason)) => {
                 tracing::error!(%version, release, name = file.name(), %reason, "file of an image version");
