@@ -22,6 +22,8 @@ pub struct DiscoverList {
     pub version: u64,
     /// The head's time.
     pub now: UnixTime,
+    /// Whether unknown machines boot into discovery in any network.
+    pub on: bool,
     /// Machines that told what they are, who came first before the others.
     pub machines: Vec<DiscoveredMachine>,
     /// Machines that have become nodes and are not in the registry's file yet, by node.
@@ -99,7 +101,8 @@ pub(super) async fn list(
         .map(|machine| DiscoveredMachine { node: snapshot.by_mac(machine.mac).map(|node| node.name.clone()), machine })
         .collect();
     machines.sort_by_key(|one| (one.machine.first, one.machine.mac));
-    Ok(Json(DiscoverList { version, now: services.clock.now(), machines, claims: discovery.claims() }))
+    let (now, on, claims) = (services.clock.now(), discovery.is_on(), discovery.claims());
+    Ok(Json(DiscoverList { version, now, on, machines, claims }))
 }
 
 pub(super) async fn adopt(

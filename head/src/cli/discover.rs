@@ -93,6 +93,11 @@ fn list(context: &Context, args: &ListArgs) -> anyhow::Result<ExitCode> {
             "{names} became nodes by a rule and are not in nodes.yaml: `wulf discover save` writes them there"
         ));
     }
+    if !found.on {
+        note(
+            "discovery is off in every network: `dhcp: subnets: …: discover: true` in the configuration switches it on",
+        );
+    }
     Ok(Exit::Ok.into())
 }
 

@@ -78,6 +78,8 @@ pub struct Pending {
     /// New machines that may still come, in thousandths, and since when.
     credit: u64,
     since: UnixTime,
+    /// Most machines.
+    places: usize,
 }
 
 impl Pending {
@@ -85,7 +87,7 @@ impl Pending {
     pub fn new(machines: impl IntoIterator<Item = PendingMachine>) -> Self {
         let machines: BTreeMap<_, _> = machines.into_iter().map(|machine| (machine.mac, machine)).collect();
         let stored = machines.values().map(|machine| (machine.mac, machine.heard)).collect();
-        Self { machines, stored, credit: BURST * 1000, since: UnixTime(0) }
+        Self { machines, stored, credit: BURST * 1000, since: UnixTime(0), places: PENDING_MAX }
     }
 
     /// All machines, by MAC address.
@@ -140,7 +142,7 @@ impl Pending {
         if self.credit < 1000 {
             return Err(PendingError::Busy);
         }
-        let gone = if self.machines.len() < PENDING_MAX {
+        let gone = if self.machines.len() < self.places {
             None
         } else {
             let silent = self.machines.values().filter(|machine| now.distance(machine.heard) > SILENT);
@@ -284,6 +286,43 @@ mod tests {
         assert_eq!(again.get(mac(1)).unwrap().first, at(0));
         assert_eq!(pending.expire(at(400 + 86_400)), []);
         assert_eq!(pending.expire(at(401 + 86_400)), [mac(1)]);
+    }
+
+    proptest::proptest! {
+        /// Whatever comes in whatever order: the list stays within its places, nobody is pushed out that was heard in the last ten
+        /// minutes, and only the key that told last is heard.
+        #[test]
+        fn no_order_of_words_pushes_out_who_is_heard(words in proptest::collection::vec((0..4u8, 0..12usize, 0..3u8, 0..900usize), 1..200)) {
+            let mut pending = Pending { places: 5, ..Pending::new([]) };
+            let (mut seconds, mut last) = (0, BTreeMap::<Mac, (UnixTime, PublicKey)>::new());
+            for (what, number, key, pause) in words {
+                seconds += pause;
+                let (now, mac, shown) = (at(seconds), mac(number), PublicKey([key; 32]));
+                match what {
+                    0 | 1 => if let Ok((machine, gone)) = pending.tell(now, told(number, key)) {
+                        proptest::prop_assert_eq!((machine.mac, machine.key, machine.heard), (mac, shown, now));
+                        if let Some(gone) = gone {
+                            let (heard, _) = last.remove(&gone).unwrap();
+                            proptest::prop_assert!(now.distance(heard) > SILENT);
+                        }
+                        last.insert(mac, (now, shown));
+                    },
+                    2 => match (pending.heard(now, mac, shown), last.get_mut(&mac)) {
+                        (Ok(_), Some((heard, owner))) if *owner == shown => *heard = now,
+                        (Err(PendingError::OtherKey), Some((_, owner))) if *owner != shown => {}
+                        (Err(PendingError::Unknown), None) => {}
+                        other => proptest::prop_assert!(false, "{other:?}"),
+                    },
+                    _ => for gone in pending.expire(now) {
+                        let (heard, _) = last.remove(&gone).unwrap();
+                        proptest::prop_assert!(now.distance(heard) > FORGOTTEN);
+                    },
+                }
+                let listed: Vec<Mac> = pending.machines().map(|machine| machine.mac).collect();
+                proptest::prop_assert!(listed.len() <= 5);
+                proptest::prop_assert_eq!(listed, last.keys().copied().collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]

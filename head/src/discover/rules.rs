@@ -58,6 +58,11 @@ impl Rules {
 
     /// Which node a machine becomes. `nodes` has those that machines have become already.
     pub fn suggest(&self, machine: &PendingMachine, nodes: &Snapshot, lists: &Lists) -> Suggestion {
+        // A known node is not discovered because it booted from another card.
+        let owner = |mac| nodes.by_mac(mac).map(|node| (mac, &node.name));
+        if let Some((mac, node)) = machine.inventory.nics.iter().find_map(|nic| owner(nic.mac)) {
+            return Suggestion::None(format!("its interface {mac} is one of node {node}"));
+        }
         let mut against = vec![];
         for (index, (rule, names)) in self.rules.iter().enumerate() {
             let place = format!("rule {}", index + 1);

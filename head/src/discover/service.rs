@@ -318,6 +318,11 @@ impl Discovery {
         Ok(gone)
     }
 
+    /// Whether it is on in any network.
+    pub fn is_on(&self) -> bool {
+        self.0.on
+    }
+
     /// All machines that told what they are.
     pub fn machines(&self) -> Vec<PendingMachine> {
         self.list().machines().cloned().collect()

@@ -144,6 +144,16 @@ fn discoverable_nodes_are_taken_by_cluster_and_name_as_in_warewulf() {
 }
 
 #[test]
+fn a_node_that_booted_from_another_card_is_not_made_another_node() {
+    let snapshot =
+        nodes("nodes: {n1: {network devices: {default: {hwaddr: 02:00:00:00:00:55}}}, n2: {discoverable: true}}");
+    let mut twice = machine("S", None);
+    twice.inventory.nics.push(NicInfo { mac: Mac([2, 0, 0, 0, 0, 0x55]), ..twice.inventory.nics[0].clone() });
+    let text = why(decide("{}", &twice, &snapshot, &Lists::new()));
+    assert!(text.contains("02:00:00:00:00:55 is one of node n1"), "{text}");
+}
+
+#[test]
 fn rules_that_say_too_little_or_too_much_are_refused() {
     for (rules, part) in [
         ("[{when: {vendor: x}}]", "nothing says which node"),

@@ -208,6 +208,41 @@ mod tests {
         assert_eq!(try_for(&store, &[claim("n2", 1), claim("n3", 3)]), Claimed::New);
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 24, ..Default::default() })]
+        /// Whatever is claimed and given back: nodes and machines stay in pairs, and a refusal names the pair that is in the way.
+        #[test]
+        fn nodes_and_machines_stay_in_pairs(asks in proptest::collection::vec((0..4u8, 1..5u8, 1..5u8), 1..30)) {
+            let dir = tempfile::tempdir().unwrap();
+            let store = RedbStore::open(&dir.path().join("state")).unwrap();
+            let mut pairs = std::collections::BTreeMap::new();
+            for (what, node, mac) in asks {
+                let name = format!("n{node}");
+                if what == 0 {
+                    let dropped = store.drop_claims(&[name.parse().unwrap()]).unwrap();
+                    proptest::prop_assert_eq!(dropped.first().map(|claim| claim.mac), pairs.remove(&name));
+                    continue;
+                }
+                let asked = claim(&name, mac);
+                let in_way = pairs.iter().find(|(other, owner)| **other == name || **owner == asked.mac);
+                match store.claim(std::slice::from_ref(&asked)).unwrap() {
+                    Claimed::New => {
+                        proptest::prop_assert!(in_way.is_none());
+                        pairs.insert(name, asked.mac);
+                    }
+                    Claimed::Again => proptest::prop_assert_eq!(in_way, Some((&name, &asked.mac))),
+                    Claimed::Taken(other) => {
+                        let other_name = other.node.to_string();
+                        proptest::prop_assert_eq!(pairs.get(&other_name), Some(&other.mac));
+                        proptest::prop_assert!((other_name == name) != (other.mac == asked.mac));
+                    }
+                }
+                let stored: Vec<_> = store.claims().unwrap().into_iter().map(|claim| (claim.node.to_string(), claim.mac)).collect();
+                proptest::prop_assert_eq!(stored, pairs.clone().into_iter().collect::<Vec<_>>());
+            }
+        }
+    }
+
     /// Heads that share one store decide at the same moment.
     #[test]
     fn twenty_machines_that_want_one_name_at_once_are_told_of_the_one_that_has_it() {
