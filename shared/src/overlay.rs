@@ -34,6 +34,15 @@ pub enum EntryKind {
         /// Its length in bytes.
         len: u64,
     },
+    /// A regular file as it travels: made smaller once for all nodes that get it. Nothing but a message holds it.
+    Packed {
+        /// Hash of the content.
+        hash: Hash,
+        /// Length of the content in bytes.
+        len: u64,
+        /// The content as one frame of zstd (RFC 8878).
+        zstd: Bytes,
+    },
 }
 
 /// One path of an overlay.
@@ -96,19 +105,25 @@ impl Bundle {
     #[must_use]
     pub fn without(mut self, has: impl Fn(&Hash) -> bool) -> Self {
         for entry in &mut self.entries {
-            if let EntryKind::File(bytes) = &entry.kind {
-                let hash = Hash::of(bytes);
-                if has(&hash) {
-                    entry.kind = EntryKind::Known { hash, len: bytes.len() as u64 };
-                }
+            let (hash, len) = match &entry.kind {
+                EntryKind::File(bytes) => (Hash::of(bytes), bytes.len() as u64),
+                EntryKind::Packed { hash, len, .. } => (*hash, *len),
+                EntryKind::Directory | EntryKind::Symlink(_) | EntryKind::Absent | EntryKind::Known { .. } => continue,
+            };
+            if has(&hash) {
+                entry.kind = EntryKind::Known { hash, len };
             }
         }
         self
     }
 
-    /// Bytes of all files.
+    /// Bytes of all files, as they lie here.
     pub fn len(&self) -> usize {
-        self.entries.iter().map(|entry| if let EntryKind::File(bytes) = &entry.kind { bytes.len() } else { 0 }).sum()
+        let len = |entry: &Entry| match &entry.kind {
+            EntryKind::File(bytes) | EntryKind::Packed { zstd: bytes, .. } => bytes.len(),
+            EntryKind::Directory | EntryKind::Symlink(_) | EntryKind::Absent | EntryKind::Known { .. } => 0,
+        };
+        self.entries.iter().map(len).sum()
     }
 
     /// Whether it changes nothing.
@@ -121,7 +136,13 @@ impl Bundle {
 /// head's answer, are compared by it.
 pub fn set_hash(bundles: &[Bundle], context: Context) -> Hash {
     let hashes: Vec<Hash> = bundles.iter().filter(|bundle| bundle.context == context).map(Bundle::hash).collect();
-    Hash::of(&wire::encode(&hashes))
+    hash_of_set(&hashes)
+}
+
+/// [`set_hash`] of bundles that have these hashes, in their order.
+pub fn hash_of_set(bundles: &[Hash]) -> Hash {
+    // As a vector is encoded.
+    Hash::of(&wire::encode(&bundles.to_vec()))
 }
 
 /// Whether `path` may stand in an [`Entry`]: relative, not empty, no empty, `.` or `..` component, no NUL.
@@ -148,6 +169,9 @@ mod tests {
         assert_ne!(without, one);
         assert_eq!((without.hash(), without.len()), (one.hash(), 0));
         assert_eq!(one.clone().without(|_| false), one);
+        let mut packed = one.clone();
+        packed.entries[0].kind = EntryKind::Packed { hash: Hash::of(b"1"), len: 1, zstd: Bytes::from_static(b"frame") };
+        assert_eq!((packed.hash(), packed.len()), (one.hash(), 5));
         assert_eq!(set_hash(std::slice::from_ref(&one), Context::Runtime), set_hash(&[without], Context::Runtime));
         assert_ne!(set_hash(&[one.clone(), two.clone()], Context::Runtime), set_hash(&[two, one], Context::Runtime));
     }

@@ -6,10 +6,10 @@ use std::collections::{BTreeSet, VecDeque};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use wulfpack_shared::limits::ORDERS_MAX;
-use wulfpack_shared::wire::{Listen, NodeState, Order, OrderDone, OrderOutcome};
+use wulfpack_shared::wire::{LISTEN_WAIT_S, Listen, NodeState, Order, OrderDone, OrderOutcome};
 
 /// How long one request waits, give or take a quarter: with nothing to do the node wakes no more often than this.
-const WAIT_S: u32 = 300;
+const WAIT_S: u32 = LISTEN_WAIT_S as u32;
 /// First and longest pause after a request without an answer.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Numbers of orders that are remembered after their end.

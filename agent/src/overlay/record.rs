@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::Hash;
 use wulfpack_shared::limits::OVERLAYS_MAX;
-use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind, set_hash};
+use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind, Reload, set_hash};
 use wulfpack_shared::wire;
 
 /// A record holds the system overlays whole, and of the runtime overlays what they are.
@@ -28,6 +28,17 @@ pub struct Record {
     pub(super) above: BTreeMap<String, Entry>,
     /// Paths of runtime overlays that were edited on the node, and are kept.
     pub edited: Vec<String>,
+    /// Units that have not been told of a change yet, or could not take it: the next update tells them again.
+    pub due: Vec<Due>,
+}
+
+/// A unit that reads files that have changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Its name, as `systemctl` takes it.
+    pub unit: String,
+    /// Restart it, where it would be reloaded otherwise.
+    pub restart: bool,
 }
 
 /// All entries by path; of several with one path the last counts, as it is applied last.
@@ -54,6 +65,19 @@ impl Record {
             below: by_path(bundles, Context::System),
             above: above.collect(),
             edited: vec![],
+            due: vec![],
+        }
+    }
+
+    /// These units have to be told. Each is told once, and restarted if one of the reasons wants that.
+    pub fn owe(&mut self, reloads: &[Reload]) {
+        for Reload { units, restart, .. } in reloads {
+            for unit in units {
+                match self.due.iter_mut().find(|due| due.unit == *unit) {
+                    Some(due) => due.restart |= restart,
+                    None => self.due.push(Due { unit: unit.clone(), restart: *restart }),
+                }
+            }
         }
     }
 

@@ -39,9 +39,10 @@ impl Queue {
     /// Adds an event at `at_ms` of the kernel's monotonic clock. Long texts are cut.
     pub fn push(&mut self, at_ms: u64, mut kind: ReportKind) {
         match &mut kind {
-            ReportKind::Log(text) | ReportKind::Failed { reason: text, .. } | ReportKind::Restarted { how: text } => {
-                cut(text)
-            }
+            ReportKind::Log(text)
+            | ReportKind::Failed { reason: text, .. }
+            | ReportKind::Restarted { how: text }
+            | ReportKind::Trouble(text) => cut(text),
             ReportKind::System { state, failed } => {
                 cut(state);
                 failed.truncate(32);

@@ -8,12 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
 use wulfpack_shared::net::control::ControlClient;
-use wulfpack_shared::overlay::Reload;
 use wulfpack_shared::wire::{ControlRequest, ControlResponse, OrderOutcome, OverlaysRequest};
 
-use super::ready::{has_systemd, systemctl};
+use super::units;
 use crate::member::ask;
-use crate::overlay::{Record, Updated, known, update};
+use crate::overlay::{Record, Updated, known, unpack, update};
 use crate::paths;
 use crate::root::mounted_image;
 
@@ -23,10 +22,6 @@ const BUSY_FILE: &str = "/run/wulfpack/busy";
 const BUSY_HOOK: &str = "/etc/wulfpack/busy";
 /// Longest that the hook may take. One that takes longer says nothing.
 const HOOK: Duration = Duration::from_secs(10);
-/// Longest that one unit may take to reload.
-const RELOAD: Duration = Duration::from_secs(90);
-/// Paths whose change systemd itself has to be told of.
-const UNITS: [&str; 3] = ["etc/systemd/system/", "usr/lib/systemd/system/", "lib/systemd/system/"];
 /// Files that a message names.
 const NAMED: usize = 5;
 
@@ -83,18 +78,24 @@ async fn try_refresh(client: &ControlClient, force: bool) -> Result<(Updated, Re
     let (mut record, mut known) = looked.await??;
     known.truncate(wulfpack_shared::limits::KNOWN_MAX);
     let pick = |answer| if let ControlResponse::Overlays(answer) = answer { Some(answer) } else { None };
-    let answer = ask(client, ControlRequest::Overlays(OverlaysRequest { known }), pick).await?;
+    let mut answer = ask(client, ControlRequest::Overlays(OverlaysRequest { known }), pick).await?;
     let applying = tokio::task::spawn_blocking(move || -> Result<_> {
+        unpack(&mut answer.bundles)?;
         let image = mounted_image().context("failed to reach the image below the root")?;
         let updated = update(Path::new("/"), Some(image.path()), &mut record, &answer.bundles, force);
         let updated = updated.map_err(io::Error::from).context("failed to open the root")?;
+        // Written down before they are told: whatever ends this process now, the next update tells them.
+        record.owe(&updated.reload);
         record.save(&record_file).context("failed to write down what is applied")?;
         Ok((updated, record))
     });
-    let (mut updated, record) = applying.await??;
+    let (mut updated, mut record) = applying.await??;
     relabel(&updated).await;
-    let failed = reload(&updated).await;
-    updated.failed.extend(failed);
+    updated.failed.extend(units::reload_systemd(&updated.changed).await);
+    if !record.due.is_empty() {
+        updated.failed.extend(units::tell(&mut record.due).await);
+        record.save(Path::new(paths::OVERLAYS)).context("failed to write down which units were told")?;
+    }
     Ok((updated, record))
 }
 
@@ -107,33 +108,6 @@ async fn relabel(updated: &Updated) {
     let status = Command::new("restorecon").arg("--").args(paths).stdin(Stdio::null()).status().await;
     if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
         tracing::warn!(?status, "the labels of changed files are not as the policy has them");
-    }
-}
-
-/// Tells the units that read what has changed. Returns what went wrong.
-async fn reload(updated: &Updated) -> Vec<(String, String)> {
-    let mut failed = vec![];
-    if updated.changed.is_empty() || !has_systemd() {
-        return failed;
-    }
-    if updated.changed.iter().any(|path| UNITS.iter().any(|dir| path.starts_with(dir))) {
-        failed.extend(run(&["daemon-reload"]).await);
-    }
-    for Reload { units, restart, .. } in &updated.reload {
-        let verb = if *restart { "try-restart" } else { "try-reload-or-restart" };
-        for unit in units {
-            failed.extend(run(&[verb, "--", unit]).await);
-        }
-    }
-    failed
-}
-
-async fn run(arguments: &[&str]) -> Option<(String, String)> {
-    let what = format!("systemctl {}", arguments.join(" "));
-    match tokio::time::timeout(RELOAD, systemctl(arguments)).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some((what, format!("{error:#}"))),
-        Err(_) => Some((what, format!("it takes more than {} s", RELOAD.as_secs()))),
     }
 }
 

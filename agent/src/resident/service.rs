@@ -20,8 +20,9 @@ use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{NodeState, Order, OrderKind, OrderOutcome, Phase, ReportKind, SeedPolicy};
 
+use super::next_boot;
 use super::ready::wait_for_systemd;
-use super::{next_boot, runtime};
+use super::updates::{Updates, Want, node_state};
 use crate::handover::{MemberState, Since, Taker};
 use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
 use crate::neighbour;
@@ -86,8 +87,10 @@ pub async fn serve() -> Result<()> {
     let record = Record::load(Path::new(paths::OVERLAYS)).unwrap_or_default();
     let (listener, told) =
         Listener::start(Arc::clone(&member.client), node_state(&record, NodeState::default()), seed()?);
+    let listener = Arc::new(listener);
+    let updates = Updates::start(Arc::clone(&member.client), Arc::clone(&listener), member.reporter.clone());
     let neighbours = give_to_neighbours(&state, signed.id(), header);
-    let mut resident = Resident { member, upkeep, events, listener, told, state };
+    let mut resident = Resident { member, upkeep, events, listener, updates, told, state };
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
         .context("failed to tell systemd that the service is ready")?;
@@ -136,12 +139,6 @@ async fn valid_certificate(
     Ok(renewed.certificate)
 }
 
-/// What the head is told of the overlays that are applied.
-fn node_state(record: &Record, before: NodeState) -> NodeState {
-    let edited = u32::try_from(record.edited.len()).unwrap_or(u32::MAX);
-    NodeState { system: record.system, runtime: record.runtime, edited, ..before }
-}
-
 /// For pauses that differ from node to node.
 fn seed() -> Result<u64> {
     let mut seed = [0; 8];
@@ -153,7 +150,8 @@ struct Resident {
     member: Member,
     upkeep: Upkeep,
     events: mpsc::Receiver<MemberEvent>,
-    listener: Listener,
+    listener: Arc<Listener>,
+    updates: Updates,
     told: mpsc::Receiver<Told>,
     state: MemberState,
 }
@@ -179,7 +177,7 @@ impl Resident {
                     self.upkeep.command(Command::Busy(false)).await;
                     self.member.swarm.drain(LAST_WORDS).await?;
                 }
-                Some(told) = self.told.recv() => self.obey(told).await,
+                Some(told) = self.told.recv() => self.obey(told),
                 event = self.events.recv() => match event {
                     Some(MemberEvent::Renewed) => self.save(),
                     Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
@@ -196,35 +194,16 @@ impl Resident {
     }
 
     /// Does what the head wants.
-    async fn obey(&self, told: Told) {
+    fn obey(&self, told: Told) {
         match told {
-            Told::Order(Order { number, what, .. }) => {
-                let outcome = match what {
-                    OrderKind::Overlay { force } => self.refresh(force).await,
-                    OrderKind::Pause | OrderKind::Resume => OrderOutcome::Failed("this agent cannot do that".into()),
-                };
-                self.listener.ended(number, outcome);
-            }
-            Told::Drifted(_) => {
-                let outcome = self.refresh(false).await;
-                tracing::info!(?outcome, "the head had other runtime overlays");
-                if let OrderOutcome::Failed(why) = outcome {
-                    self.member.reporter.log(format!("the runtime overlays are not those of the head: {why}"));
+            Told::Order(Order { number, what, .. }) => match what {
+                OrderKind::Overlay { force } => self.updates.want(Want::Order { number, force }),
+                OrderKind::Pause | OrderKind::Resume => {
+                    self.listener.ended(number, OrderOutcome::Failed("this agent cannot do that".into()));
                 }
-            }
+            },
+            Told::Drifted(_) => self.updates.want(Want::Drifted),
         }
-    }
-
-    /// Makes the runtime overlays those of the head.
-    async fn refresh(&self, force: bool) -> OrderOutcome {
-        let (outcome, record) = runtime::refresh(&self.member.client, force).await;
-        if let Some(record) = record {
-            self.listener.state(|state| *state = node_state(&record, *state));
-            for path in &record.edited {
-                self.member.reporter.log(format!("/{path} of a runtime overlay was edited on the node, and is kept"));
-            }
-        }
-        outcome
     }
 
     fn seed_time(&self) -> Duration {

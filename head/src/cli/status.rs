@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use indicatif::HumanBytes;
 use serde::Serialize;
-use wulfpack_shared::id::Hash;
+use wulfpack_shared::id::{Hash, NodeName};
 use wulfpack_shared::time::UnixTime;
 
 use super::log::printable;
@@ -68,7 +68,10 @@ async fn once(context: &Context, client: &AdminClient, wanted: Option<&NodeSet>)
             troubles(&status).iter().for_each(|trouble| note(trouble));
             Ok(())
         }
-        _ => print(context, &Whole { status: &status, overlays: &would }, Table::pairs),
+        _ => {
+            let drift = drifts(&status, &would);
+            print(context, &Whole { status: &status, overlays: &would, drift }, Table::pairs)
+        }
     }
 }
 
@@ -78,6 +81,14 @@ struct Whole<'a> {
     #[serde(flatten)]
     status: &'a Status,
     overlays: &'a [NodeOverlays],
+    /// As the table shows it, for nodes that say what they run.
+    drift: BTreeMap<&'a NodeName, String>,
+}
+
+fn drifts<'a>(status: &'a Status, would: &[NodeOverlays]) -> BTreeMap<&'a NodeName, String> {
+    let would: BTreeMap<_, _> = would.iter().map(|node| (&node.node, node)).collect();
+    let of = |node: &'a NodeStatus| Some((&node.name, drift(node, would.get(&node.name)?)?));
+    status.nodes.iter().filter_map(of).collect()
 }
 
 /// In what a node differs from what it would get now; nothing where it does not say what it runs.
@@ -96,6 +107,9 @@ fn drift(node: &NodeStatus, would: &NodeOverlays) -> Option<String> {
     }
     if running.edited > 0 {
         drift.push(format!("{} edited", running.edited));
+    }
+    if running.stale_units > 0 {
+        drift.push(format!("{} units not reloaded", running.stale_units));
     }
     if would.error.is_some() {
         drift.push("overlays cannot be rendered".to_owned());
@@ -165,7 +179,7 @@ fn table(status: &Status) -> Table {
 }
 
 fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
-    let would: BTreeMap<_, _> = would.iter().map(|node| (&node.node, node)).collect();
+    let mut drifts = drifts(status, would);
     let mut table = Table::new([
         "node",
         "state",
@@ -195,7 +209,7 @@ fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
             bytes(node.bytes_from_head),
             bytes(node.bytes_from_peers),
             Cell::or_dash(node.addr),
-            Cell::or_dash(would.get(&node.name).and_then(|would| drift(node, would))),
+            Cell::or_dash(drifts.remove(&node.name)),
             Cell::new(node.message.as_deref().unwrap_or_default()),
         ]);
     }
@@ -290,10 +304,11 @@ mod tests {
             running,
         };
         assert_eq!(drift(&status.nodes[0], &would(None)), None);
-        let state = NodeState { system: new, runtime: new, edited: 0, paused: false };
+        let state = NodeState { system: new, runtime: new, ..NodeState::default() };
         assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "none");
-        let state = NodeState { system: old, runtime: old, edited: 2, paused: false };
-        assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "system overlay, runtime overlay, 2 edited");
+        let state = NodeState { system: old, runtime: old, edited: 2, stale_units: 1, paused: false };
+        let all = "system overlay, runtime overlay, 2 edited, 1 units not reloaded";
+        assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), all);
     }
 
     #[test]

@@ -87,6 +87,9 @@ impl Config {
         if self.image.keep == 0 {
             return Err("image: keep: at least one version has to be kept".into());
         }
+        if !(10..=480).contains(&self.update_interval) {
+            return Err(format!("update_interval: {} is not between 10 and 480 seconds", self.update_interval));
+        }
         self.dhcp.check()?;
         self.discover.check()
     }

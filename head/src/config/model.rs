@@ -41,6 +41,8 @@ pub struct Config {
     pub image: ImageConfig,
     /// What image builds put into the initramfs in addition to what they find themselves.
     pub initramfs: InitramfsConfig,
+    /// How often a running node looks whether it would get other runtime overlays, in seconds, give or take a quarter: 10 to 480.
+    pub update_interval: u16,
     /// Commands that change more nodes than this ask first, or want `--max-nodes` or `--yes`.
     pub max_nodes: u32,
     /// User that `wulf serve` becomes once keys and state are open, before it hears the network; `wulf init` makes it. Where it does
@@ -69,6 +71,7 @@ impl Default for Config {
             ready: ReadyConfig::default(),
             image: ImageConfig::default(),
             initramfs: InitramfsConfig::default(),
+            update_interval: 300,
             max_nodes: 100,
             user: "wulfpack".into(),
         }

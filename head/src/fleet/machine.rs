@@ -321,6 +321,7 @@ impl Fleet {
             ReportKind::ClockStepped { offset_ms } => record.clock_offset_ms = Some(-offset_ms),
             ReportKind::MemAvailable(bytes) => record.mem_available = Some(bytes),
             ReportKind::Used { cpu_ms, memory_peak } => record.used = Some(AgentUse { cpu_ms, memory_peak }),
+            ReportKind::Trouble(text) => say = Some((Severity::Warning, cut(text))),
         }
         if let Some((severity, text)) = say {
             self.event(at, severity, Some(node.clone()), text);

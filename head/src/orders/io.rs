@@ -39,9 +39,10 @@ struct Inner {
 }
 
 impl OrdersHandle {
-    /// No orders, and nobody listens. The clock makes the numbers of this life of the head differ from those of all before.
-    pub fn new(clock: &ClusterClock) -> Self {
-        let machine = Machine::new(clock.now().0.saturating_mul(1000));
+    /// No orders, and nobody listens; nodes look at what they would get about every `interval`. The clock makes the numbers of this life
+    /// of the head differ from those of all before.
+    pub fn new(clock: &ClusterClock, interval: Duration) -> Self {
+        let machine = Machine::new(clock.now().0.saturating_mul(1000), interval);
         let inner = Mutex::new(Inner { machine, open: BTreeMap::new(), tickets: 0 });
         let (changed, version) = (Notify::new(), watch::Sender::new(0));
         Self(Arc::new(Shared { inner, clock: MonoClock::start(), changed, version }))

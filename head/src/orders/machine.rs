@@ -6,7 +6,7 @@ use std::time::Duration;
 use wulfpack_shared::id::NodeName;
 use wulfpack_shared::limits::{LISTEN_MAX, ORDERS_MAX};
 use wulfpack_shared::time::{Mono, Now};
-use wulfpack_shared::wire::{Listen, NodeState, Order, OrderKind};
+use wulfpack_shared::wire::{LISTEN_WAIT_S, Listen, NodeState, Order, OrderKind};
 
 use super::batch::{Batch, Pace, Progress};
 
@@ -68,19 +68,22 @@ struct Line {
 }
 
 /// See the file's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Machine {
     nodes: BTreeMap<NodeName, Line>,
     batches: BTreeMap<u64, Batch>,
     next: u64,
+    /// How long a request without an order waits on average.
+    interval: Duration,
     output: VecDeque<Output>,
 }
 
 impl Machine {
-    /// A machine whose orders have numbers from here on. Nodes remember numbers across restarts of the head: begin with
-    /// one that no earlier life can have reached.
-    pub fn new(first: u64) -> Self {
-        Self { next: first, ..Self::default() }
+    /// A machine whose orders have numbers from here on, and which lets nodes look at what they would get about every `interval`.
+    /// Nodes remember numbers across restarts of the head: begin with one that no earlier life can have reached.
+    pub fn new(first: u64, interval: Duration) -> Self {
+        let (nodes, batches) = (BTreeMap::new(), BTreeMap::new());
+        Self { nodes, batches, next: first, interval, output: VecDeque::new() }
     }
 
     /// The name of the next batch.
@@ -162,7 +165,8 @@ impl Machine {
         }
         let again = self.batches.values_mut().filter_map(|batch| batch.listens(&node, &listen.taken));
         let again: Vec<Order> = again.take(ORDERS_MAX).collect();
-        let wait = Duration::from_secs(listen.wait_s.into()).min(LISTEN_MAX);
+        // The node's pause is a random one around its own average; so is this.
+        let wait = (self.interval * u32::from(listen.wait_s) / u32::from(LISTEN_WAIT_S)).min(LISTEN_MAX);
         if !again.is_empty() {
             self.output.push_back(Output::Answer { ticket, orders: again });
             self.batches.values_mut().for_each(|batch| batch.leaves(&node, false));

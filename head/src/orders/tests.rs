@@ -23,7 +23,7 @@ struct Head {
 
 impl Head {
     fn new() -> Self {
-        Self { machine: Machine::new(1000), now: Mono::ZERO, ticket: 0 }
+        Self { machine: Machine::new(1000, Duration::from_secs(300)), now: Mono::ZERO, ticket: 0 }
     }
 
     /// Feeds one input; the tickets that were answered, each with its orders' numbers.

@@ -26,7 +26,8 @@ pub use join::{
     SeedPolicy,
 };
 pub use orders::{
-    Listen, NodeState, Order, OrderDone, OrderKind, OrderOutcome, Orders, OverlaysAnswer, OverlaysRequest,
+    LISTEN_WAIT_S, Listen, NodeState, Order, OrderDone, OrderKind, OrderOutcome, Orders, OverlaysAnswer,
+    OverlaysRequest,
 };
 pub use peer::{ChunkAsk, ChunkReply, PeerFrame, Want};
 pub use report::{Phase, ReportBatch, ReportEvent, ReportKind, SwarmSummary};

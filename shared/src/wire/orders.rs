@@ -17,6 +17,8 @@ pub struct NodeState {
     pub runtime: Option<Hash>,
     /// Files of the runtime overlays that were edited on the node and are kept.
     pub edited: u32,
+    /// Units that did not take a change of the runtime overlays: their reload failed.
+    pub stale_units: u32,
     /// It gives nothing to the swarm, by order.
     pub paused: bool,
 }
@@ -30,9 +32,13 @@ pub struct Listen {
     pub done: Vec<OrderDone>,
     /// Numbers of orders that it has and is at; they are not sent again.
     pub taken: Vec<u64>,
-    /// Longest wait in seconds; 0 asks for an answer at once.
+    /// Longest wait in seconds; 0 asks for an answer at once. Nodes ask for [`LISTEN_WAIT_S`], give or take a quarter, and the head
+    /// scales it to the interval of its configuration.
     pub wait_s: u16,
 }
+
+/// What a node waits on average for an answer, in seconds.
+pub const LISTEN_WAIT_S: u16 = 300;
 
 /// Answer to [`Listen`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -139,6 +139,8 @@ pub enum ReportKind {
         /// The most memory that was resident at a time, in bytes; the image is no part of it.
         memory_peak: u64,
     },
+    /// Something on the running node that an administrator has to see.
+    Trouble(String),
 }
 
 /// Counters of the swarm on one member.
