@@ -117,7 +117,7 @@ fn apply_one(root: &RootDir, entry: &Entry) -> Outcome {
             Ok(removed > 0)
         }
         // Contents that the sender left out are put in before.
-        EntryKind::Directory | EntryKind::Known { .. } => Err(("use", Errno::INVAL)),
+        EntryKind::Directory | EntryKind::Known { .. } | EntryKind::Packed { .. } => Err(("use", Errno::INVAL)),
     }
 }
 

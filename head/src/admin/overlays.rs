@@ -1,16 +1,18 @@
 //! What nodes would get now, and what those that run say that they have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use wulfpack_shared::id::NodeName;
-use wulfpack_shared::overlay::{Bundle, Context, EntryKind, set_hash};
+use wulfpack_shared::overlay::{Bundle, EntryKind};
 
 use super::api::{NodeOverlays, RenderedFile, ReportRequest};
 use super::server::{AdminServices, Failed, wrong};
-use crate::registry::Node;
+use crate::overlay::Digest;
+use crate::registry::{ImageRef, Node};
 
 /// Every file that a node would get, with contents: as secret as they are.
 pub(super) async fn of_node(
@@ -31,7 +33,7 @@ fn files(bundle: Bundle) -> Vec<RenderedFile> {
             EntryKind::File(bytes) => ("file", String::from_utf8_lossy(&bytes).into_owned()),
             EntryKind::Symlink(target) => ("link", target),
             EntryKind::Directory => ("directory", String::new()),
-            EntryKind::Absent | EntryKind::Known { .. } => ("absent", String::new()),
+            EntryKind::Absent | EntryKind::Known { .. } | EntryKind::Packed { .. } => ("absent", String::new()),
         };
         RenderedFile {
             overlay: name.clone(),
@@ -59,22 +61,26 @@ pub(super) async fn of_nodes(
         Some(names) => names.iter().filter_map(|name| snapshot.node(name)).cloned().collect(),
     };
     let work = move || {
-        let rendered = services.overlays.render_all(&wanted, &snapshot);
-        let answer = |(node, rendered): (&Arc<Node>, Result<Vec<Bundle>, String>)| {
+        let digests = services.overlays.digests(&wanted, &snapshot);
+        let mut versions = BTreeMap::new();
+        let mut answer = |(node, digest): (&Arc<Node>, Result<Digest, String>)| {
             let running = services.orders.state(&node.name);
-            let image_now = node.image.as_ref().and_then(|image| Some(services.images.header(image).ok()?.id()));
-            let hash = |context| rendered.as_ref().ok().map(|bundles| set_hash(bundles, context));
+            // Thousands of nodes have one image.
+            let mut version = |image: &ImageRef| {
+                let look = || services.images.header(image).ok().map(|header| header.id());
+                *versions.entry(image.to_string()).or_insert_with(look)
+            };
             NodeOverlays {
                 node: node.name.clone(),
-                system: hash(Context::System),
-                runtime: hash(Context::Runtime),
-                bytes: rendered.iter().flatten().map(Bundle::len).sum::<usize>() as u64,
-                error: rendered.as_ref().err().cloned(),
-                image_now,
+                system: digest.as_ref().ok().map(|digest| digest.system),
+                runtime: digest.as_ref().ok().map(|digest| digest.runtime),
+                bytes: digest.as_ref().map_or(0, |digest| digest.bytes as u64),
+                error: digest.err(),
+                image_now: node.image.as_ref().and_then(&mut version),
                 running,
             }
         };
-        wanted.iter().zip(rendered).map(answer).collect()
+        wanted.iter().zip(digests).map(&mut answer).collect()
     };
     Ok(Json(blocking(work).await?))
 }

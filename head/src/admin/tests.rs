@@ -103,7 +103,7 @@ fn bench() -> Bench {
         facts: Arc::new(Empty),
         trace: crate::trace::TraceHandle::new(ClusterClock::system()),
         fleet,
-        orders: OrdersHandle::new(&clock),
+        orders: OrdersHandle::new(&clock, Duration::from_secs(300)),
         store,
         registry: Arc::new(Empty),
         overlays: Arc::new(Empty),

@@ -16,7 +16,7 @@ use super::running::ask;
 use super::{Cell, Context, Table, note, print, write_out};
 use crate::admin::{NodeOverlays, RenderedFile, ReportRequest};
 use crate::exit::{Ended, Exit};
-use crate::overlay::{Origin, comments};
+use crate::overlay::{Origin, SiteFile, comments};
 
 /// Commands about overlays.
 #[derive(Subcommand, Debug)]
@@ -29,7 +29,7 @@ pub enum OverlayCommand {
         /// Their files, too.
         #[arg(long, short)]
         all: bool,
-        /// Files with their permissions.
+        /// Files with the permissions and owners that they have on nodes.
         #[arg(long, short)]
         long: bool,
     },
@@ -102,7 +102,7 @@ impl OverlayCommand {
             Self::Show { overlay, path, render: None } => {
                 let path = path.trim_matches('/');
                 let files = site(context)?.files(&overlay)?;
-                let text = files.into_iter().find(|(known, ..)| known == path).and_then(|(.., text)| text);
+                let text = files.into_iter().find(|file| file.path == path).and_then(|file| file.text);
                 let missing = || Ended::new(Exit::NothingMatched, format!("overlay {overlay} has no text file {path}"));
                 write_out(&text.ok_or_else(missing)?)?;
             }
@@ -139,7 +139,16 @@ struct Listed {
     overlay: String,
     origin: Origin,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    files: Vec<(String, String)>,
+    files: Vec<ListedFile>,
+}
+
+/// As nodes get it, unless `overlay.yaml` says otherwise.
+#[derive(Serialize)]
+struct ListedFile {
+    path: String,
+    mode: String,
+    uid: u32,
+    gid: u32,
 }
 
 fn list(context: &Context, names: &[OverlayName], files: bool, long: bool) -> anyhow::Result<()> {
@@ -151,22 +160,26 @@ fn list(context: &Context, names: &[OverlayName], files: bool, long: bool) -> an
             continue;
         }
         let of = if files { site.files(&overlay)? } else { vec![] };
-        let files = of.into_iter().map(|(path, mode, _)| (path, format!("{mode:04o}"))).collect();
+        let file = |SiteFile { path, mode, uid, gid, .. }| ListedFile { path, mode: format!("{mode:04o}"), uid, gid };
+        let files = of.into_iter().map(file).collect();
         listed.push(Listed { overlay: name, origin, files });
     }
     if listed.is_empty() {
         return Err(Ended::new(Exit::NothingMatched, "there is no such overlay").into());
     }
     print(context, &listed, || {
-        let mut table = Table::new(["overlay", "from", "mode", "path"]);
+        let mut table = Table::new(["overlay", "from", "mode", "owner", "path"]);
         for Listed { overlay, origin, files } in &listed {
             let from = if *origin == Origin::Site { "site" } else { "shipped" };
+            let mut row = |mode, owner, path| {
+                table.row([Cell::new(overlay), Cell::new(from), Cell::new(mode), Cell::new(owner), Cell::new(path)]);
+            };
             if files.is_empty() {
-                table.row([Cell::new(overlay), Cell::new(from), Cell::new(""), Cell::new("")]);
+                row("", String::new(), "");
             }
-            for (path, mode) in files {
-                let mode = if long { mode.as_str() } else { "" };
-                table.row([Cell::new(overlay), Cell::new(from), Cell::new(mode), Cell::new(path)]);
+            for file in files {
+                let owner = if long { format!("{}:{}", file.uid, file.gid) } else { String::new() };
+                row(if long { file.mode.as_str() } else { "" }, owner, &file.path);
             }
         }
         table
@@ -214,7 +227,7 @@ fn render(context: &Context, node: &NodeName, path: Option<&str>, contents: bool
 
 fn info(context: &Context, overlay: &OverlayName, path: Option<&str>) -> anyhow::Result<()> {
     let mut said: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    for (file, _, text) in site(context)?.files(overlay)? {
+    for SiteFile { path: file, text, .. } in site(context)?.files(overlay)? {
         let wanted =
             path.is_none_or(|path| file.trim_end_matches(".j2") == path.trim_matches('/').trim_end_matches(".j2"));
         if let Some(text) = text.filter(|_| wanted && file.ends_with(".j2")) {

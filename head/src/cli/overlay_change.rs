@@ -113,7 +113,7 @@ impl ChangeCommand {
                     Some(path) => path,
                     None => std::path::absolute(&source)?.display().to_string(),
                 };
-                let there = site.files(&overlay)?.iter().any(|(known, ..)| known == path.trim_matches('/'));
+                let there = site.files(&overlay)?.iter().any(|file| file.path == path.trim_matches('/'));
                 if there && !overwrite {
                     bail!("{path} is in overlay {overlay} already; --overwrite replaces it");
                 }

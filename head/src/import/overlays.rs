@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::gotemplate::translate;
 use super::plan::{ImportError, ImportedFile, ImportedOverlay, Remark, read};
+use crate::overlay::Book;
 
 /// Reads one overlay; templates that cannot be translated are told, and left out.
 pub(super) fn read_overlay(
@@ -61,27 +62,34 @@ fn target(path: &Path, per_network: Option<&(String, String)>) -> PathBuf {
     }
 }
 
-/// Makes the overlay below `dir`: links, owners and modes as they were.
+/// Makes the overlay below `dir`: links as they were, owners and modes written down where the head's own user could not read a file
+/// that had them.
 fn write_overlay(overlay: &ImportedOverlay, dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    let (made, mut book) = (dir.join(&overlay.name), Book::default());
     for file in &overlay.files {
-        let to = dir.join(&overlay.name).join("rootfs").join(&file.to);
+        let to = made.join("rootfs").join(&file.to);
         if let Some(parent) = to.parent() {
             fs::create_dir_all(parent)?;
         }
         let data = fs::symlink_metadata(&file.from)?;
+        let mut mode = None;
         if data.is_symlink() {
             symlink(fs::read_link(&file.from)?, &to)?;
         } else {
-            match &file.text {
-                Some(text) => fs::write(&to, text)?,
-                None => drop(fs::copy(&file.from, &to)?),
-            }
-            fs::set_permissions(&to, data.permissions())?;
+            fs::write(&to, file.text.as_ref().map_or_else(|| fs::read(&file.from), |text| Ok(text.clone().into()))?)?;
+            let (wanted, here) = (data.mode() & 0o7777, data.mode() & 0o777 | 0o440);
+            fs::set_permissions(&to, fs::Permissions::from_mode(here))?;
+            mode = (wanted != here).then_some(wanted);
         }
-        lchown(&to, Some(data.uid()), Some(data.gid()))?;
+        let own = |id: u32| (id != 0).then_some(id);
+        book.change(&file.to.to_string_lossy(), |attributes| {
+            attributes.set_mode(mode);
+            (attributes.uid, attributes.gid) = (own(data.uid()), own(data.gid()));
+        });
     }
-    Ok(())
+    fs::create_dir_all(&made)?;
+    book.write(&made)
 }
 
 impl ImportedOverlay {

@@ -9,7 +9,7 @@ use wulfpack_shared::id::{Hash, PublicKey};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::limits::{KNOWN_MAX, ORDERS_MAX};
 use wulfpack_shared::net::control::ControlHandler;
-use wulfpack_shared::overlay::{Context, set_hash};
+use wulfpack_shared::overlay::Context;
 use wulfpack_shared::wire::{
     ControlRequest, ControlResponse, Listen, Orders, OverlaysAnswer, OverlaysRequest, Refusal, RefusalReason,
 };
@@ -34,7 +34,8 @@ impl JoinService {
         let bundles = self.0.overlays.render(&node, &snapshot);
         let bundles = bundles.map_err(|why| refusal(RefusalReason::Configuration, why))?;
         let runtime = bundles.into_iter().filter(|bundle| bundle.context == Context::Runtime);
-        Ok(OverlaysAnswer { bundles: runtime.map(|bundle| bundle.without(|hash| known.contains(hash))).collect() })
+        let unknown = runtime.map(|bundle| bundle.without(|hash| known.contains(hash))).collect();
+        Ok(OverlaysAnswer { bundles: self.0.packer.pack(unknown) })
     }
 
     /// Holds the request of a node that listens until there is something for it.
@@ -49,10 +50,10 @@ impl JoinService {
         // It waited long: the registry may have changed, and the membership may have ended.
         let (node, snapshot) = self.node(&key)?;
         let service = self.clone();
-        let rendered = blocking(move || {
-            Ok(service.0.overlays.render(&node, &snapshot).map(|bundles| set_hash(&bundles, Context::Runtime)))
+        let digested = blocking(move || Ok(service.0.overlays.digests(&[node], &snapshot)));
+        let runtime = digested.await?.into_iter().find_map(|digest| {
+            digest.map_err(|why| tracing::warn!("what a node would get now: {why}")).ok().map(|digest| digest.runtime)
         });
-        let runtime = rendered.await?.map_err(|why| tracing::warn!("what a node would get now: {why}")).ok();
         Ok(Orders { orders, runtime })
     }
 }

@@ -11,7 +11,7 @@ use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, T
 use wulfpack_shared::image::{Header, HeaderError, SignedHeader, Units};
 use wulfpack_shared::limits::{CERTIFICATE_MAX, NEIGHBOURS, OVERLAYS_MAX};
 use wulfpack_shared::net::clock::ClusterClock;
-use wulfpack_shared::overlay::Bundle;
+use wulfpack_shared::overlay::{Bundle, Context, set_hash};
 use wulfpack_shared::wire::{
     ControlRequest, ControlResponse, JoinAnswer, JoinRequest, NodeSettings, Refusal, RefusalReason, RenewAnswer,
     RenewRequest, ReportBatch, TrackImage, TrackRequest, decode,
@@ -23,6 +23,7 @@ use crate::boot::choose_kernel;
 use crate::config::ClusterKeys;
 use crate::fleet::{FleetHandle, Input, Joined, Severity};
 use crate::orders::OrdersHandle;
+use crate::overlay::{Digest, Packer};
 use crate::registry::{ImageRef, Node, Snapshot};
 use crate::store::{Member, Redeemed, Store, StoreError};
 use crate::tracker::TrackerHandle;
@@ -41,9 +42,14 @@ pub trait Overlays: Send + Sync + Debug {
     /// All overlays of a node, in the order in which they are applied. The error is for the person at the node's console.
     fn render(&self, node: &Node, snapshot: &Arc<Snapshot>) -> Result<Vec<Bundle>, String>;
 
-    /// The same for many nodes.
-    fn render_all(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Vec<Bundle>, String>> {
-        nodes.iter().map(|node| self.render(node, snapshot)).collect()
+    /// What the overlays of these nodes come to.
+    fn digests(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Digest, String>> {
+        let digest = |bundles: Vec<Bundle>| {
+            let hash = |context| set_hash(&bundles, context);
+            let bytes = bundles.iter().map(Bundle::len).sum();
+            Digest { system: hash(Context::System), runtime: hash(Context::Runtime), bytes }
+        };
+        nodes.iter().map(|node| self.render(node, snapshot).map(digest)).collect()
     }
 }
 
@@ -77,6 +83,8 @@ pub struct JoinOptions {
     pub images: Arc<dyn Images>,
     /// Overlays.
     pub overlays: Arc<dyn Overlays>,
+    /// What of them many nodes get travels packed.
+    pub packer: Packer,
     /// Peers.
     pub tracker: TrackerHandle,
     /// Boots.
@@ -224,7 +232,7 @@ impl JoinService {
             init: node.init.clone(),
             kernel: kernel.version.clone(),
             seed: node.seed,
-            overlays,
+            overlays: parts.packer.pack(overlays),
         })
     }
 

@@ -98,7 +98,7 @@ fn head() -> Head {
     let (fleet, _probes) = FleetHandle::open(&*store, clock.clone()).unwrap();
     let members = Members::open(Arc::clone(&store)).unwrap();
     let keys = watch::Sender::new(Arc::new(ClusterKeys::first(cluster())));
-    let orders = OrdersHandle::new(&clock);
+    let orders = OrdersHandle::new(&clock, Duration::from_secs(300));
     let service = JoinService::new(JoinOptions {
         cluster: keys.subscribe(),
         identity: SecretKey::from_seed([2; 32]),
@@ -107,6 +107,7 @@ fn head() -> Head {
         members: members.clone(),
         registry: Arc::new(World),
         images: Arc::new(World),
+        packer: crate::overlay::Packer::default(),
         overlays: Arc::new(World),
         tracker: TrackerHandle::new([3; 32], 0),
         fleet: fleet.clone(),

@@ -1,5 +1,6 @@
 //! What templates see of the cluster, prepared once for all nodes.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fs, io};
@@ -7,6 +8,7 @@ use std::{fs, io};
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
+use wulfpack_shared::id::Hash;
 use wulfpack_shared::identity::SecretKey;
 
 use crate::config::{Config, Paths};
@@ -17,6 +19,8 @@ use crate::registry::{Interface, Node, Snapshot};
 pub struct Facts {
     /// Tells these facts from all others of this process.
     pub(super) id: u64,
+    /// Equal for facts that differ in nothing but the nodes and the keys that may log in.
+    pub(super) settings: Hash,
     pub(super) cluster: Value,
     pub(super) nodes: Value,
     pub(super) hosts: Value,
@@ -60,11 +64,14 @@ impl Facts {
     /// Facts of the cluster: its configuration, all nodes, the addresses of the heads, the public keys that may log in to
     /// nodes as root (lines of an `authorized_keys` file), and the secret from which SSH host keys are derived.
     pub fn new(config: &Config, snapshot: &Snapshot, heads: &[IpAddr], authorized_keys: &str, ssh: SecretKey) -> Self {
+        let told = (&config.cluster, &config.domain, &config.dns, heads, config.ports.data, ssh.public());
+        let settings = Hash::of(format!("{told:?}").as_bytes());
         let cluster = Cluster { name: &config.cluster, domain: &config.domain, dns: &config.dns, heads };
         let nodes: Value = snapshot.nodes().map(|node| view(node, &config.domain)).collect();
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            settings,
             cluster: Value::from(Serde(cluster)),
             nodes,
             hosts: Value::from_safe_string(hosts(snapshot, &config.domain)),
@@ -100,19 +107,25 @@ fn fqdn(node: &Node, domain: &str) -> String {
     if domain.is_empty() { node.name.to_string() } else { format!("{}.{domain}", node.name) }
 }
 
-/// Lines of `/etc/hosts` for all nodes: rendering them in a template for each node would take the square of their number.
+/// Lines of `/etc/hosts` for all nodes: rendering them in a template for each node would take the square of their number. An address
+/// has the names that Warewulf gives it: the node's, if it is that of the primary interface, and those of network and device.
 fn hosts(snapshot: &Snapshot, domain: &str) -> String {
     let mut lines = vec![];
     for node in snapshot.nodes() {
         for (index, interface) in node.interfaces.iter().enumerate() {
-            for ip in [interface.ip, interface.ip6].into_iter().flatten() {
-                // Names, nets and domain are checked; none of them can hold a blank or a line break.
-                lines.push(match (node.primary == Some(index), domain.is_empty()) {
-                    (true, true) => format!("{ip} {}", node.name),
-                    (true, false) => format!("{ip} {} {}", fqdn(node, domain), node.name),
-                    (false, _) => format!("{ip} {}-{}", node.name, interface.net),
-                });
+            // Names, nets, devices and domain are checked; none of them can hold a blank or a line break.
+            let mut names = String::new();
+            if node.primary == Some(index) {
+                if !domain.is_empty() {
+                    _ = write!(names, " {}", fqdn(node, domain));
+                }
+                _ = write!(names, " {}", node.name);
             }
+            _ = write!(names, " {}-{}", node.name, interface.net);
+            if let Some(device) = interface.device.as_ref().filter(|device| **device != interface.net) {
+                _ = write!(names, " {}-{device}", node.name);
+            }
+            lines.extend([interface.ip, interface.ip6].into_iter().flatten().map(|ip| format!("{ip}{names}")));
         }
     }
     lines.join("\n")

@@ -20,6 +20,8 @@ pub struct Readable {
     pub files: PathBuf,
     /// Holds `NAME/rootfs` of every image.
     pub images: PathBuf,
+    /// Holds the head's own `passwd` and `group`; nothing is read where it is empty.
+    pub accounts: PathBuf,
 }
 
 /// A map in which what is missing is an empty text: for tags, which a node may have or not.
@@ -78,6 +80,12 @@ fn add_readers(environment: &mut Environment<'static>, readable: &Arc<Readable>)
     environment.add_function("include_optional", move |path: &str| match Confined::open(&files.files) {
         Ok(dir) if dir.has(path) => dir.text(path).map(Value::from_safe_string),
         _ => Ok(Value::from_safe_string(String::new())),
+    });
+    let files = Arc::clone(readable);
+    environment.add_function("head_accounts", move |name: &str| match name {
+        "passwd" | "group" if files.accounts.as_os_str().is_empty() => Ok(Value::from_safe_string(String::new())),
+        "passwd" | "group" => Confined::open(&files.accounts)?.text(name).map(Value::from_safe_string),
+        _ => Err(invalid("the head's accounts are \"passwd\" and \"group\"")),
     });
     let files = Arc::clone(readable);
     environment.add_function("include_block", move |path: &str, marker: &str| {

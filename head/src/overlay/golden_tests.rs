@@ -37,6 +37,18 @@ nodes:
       localgroups: [{name: lab, gid: 3000, members: [ada, bob]}]
   dynamic: {image name: rocky, network devices: {default: {device: eth0, hwaddr: "52:54:00:00:00:02"}}}
   bare: {image name: rocky}
+  resources:
+    image name: rocky
+    tags: {ntp_servers: "10.0.0.5,10.0.0.6", gpuMigProfiles: "3g.20gb,3g.20gb"}
+    network devices:
+      default: {type: Ethernet, device: eth0, hwaddr: "52:54:00:00:00:03", ipaddr: 10.0.0.7, netmask: 255.255.255.0, tags: {DNSSEARCH: "a.example; b.example"}}
+      idle: {device: eth1, hwaddr: "52:54:00:00:00:13"}
+      bond: {type: Bond, device: bond0, mtu: 9000}
+      ib: {type: InfiniBand, device: ib0}
+    resources:
+      sfdisk: [{device: /dev/sda, label: gpt, first-lba: "2048", partitions: [{name: scratch, size: 1GiB, type: linux}, {name: boot, bootable: true}]}, {device: /dev/sdb, wipe: always, partitions: [{size: 1GiB}]}]
+      mkfs: [{device: /dev/sda1, type: xfs, label: scratch, options: "-m reflink=0 -q", overwrite: true}, {device: /dev/sda2, type: ext4, size: 100M}]
+      mkswap: [{device: /dev/sda3, label: swap}]
 "#;
 
 fn show(text: &mut String, bundles: &[Bundle]) {
@@ -50,7 +62,7 @@ fn show(text: &mut String, bundles: &[Bundle]) {
             EntryKind::File(bytes) => _ = write!(text, "\n{}", String::from_utf8_lossy(bytes)),
             EntryKind::Symlink(target) => _ = writeln!(text, " -> {target}"),
             EntryKind::Directory => text.push_str(" directory\n"),
-            EntryKind::Absent | EntryKind::Known { .. } => text.push_str(" absent\n"),
+            EntryKind::Absent | EntryKind::Known { .. } | EntryKind::Packed { .. } => text.push_str(" absent\n"),
         }
     }
 }
@@ -64,6 +76,11 @@ fn every_shipped_overlay_makes_what_it_made_before() {
     fs::write(image.join("passwd"), "root:x:0:0:root:/root:/bin/bash\nbin:x:1:1:bin:/bin:/sbin/nologin\n").unwrap();
     fs::write(image.join("group"), "root:x:0:\nbin:x:1:\n").unwrap();
     fs::write(files.join("passwd"), "root:x:0:0:head:/root:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/bash\n").unwrap();
+    let accounts = dir.path().join("accounts");
+    fs::create_dir_all(&accounts).unwrap();
+    fs::write(accounts.join("passwd"), "root:x:0:0:head:/root:/bin/sh\neve:x:1002:1002::/home/eve:/bin/bash\n")
+        .unwrap();
+    fs::write(accounts.join("group"), "root:x:0:\neve:x:1002:\n").unwrap();
     let registry = Registry::parse(NODES, Defaults::default()).unwrap_or_else(|problems| panic!("{problems}"));
     let snapshot = registry.resolve();
     let config = Config { domain: "example".into(), dns: vec!["10.0.0.253".parse().unwrap()], ..Config::default() };
@@ -76,13 +93,13 @@ fn every_shipped_overlay_makes_what_it_made_before() {
     );
     // The tree itself: that it is what is built in, another test shows.
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/overlays");
-    let renderer = Renderer::new([assets], Readable { files, images: dir.path().join("images") });
+    let renderer = Renderer::new([assets], Readable { files, images: dir.path().join("images"), accounts });
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/overlay/golden");
     let write = std::env::var_os("WULFPACK_GOLDEN").is_some_and(|word| word == "write");
     let mut wrong = vec![];
     for overlay in shipped::OVERLAYS {
         let mut text = String::new();
-        for name in ["bare", "dynamic", "full"] {
+        for name in ["bare", "dynamic", "full", "resources"] {
             let node = snapshot.node(&name.parse().unwrap()).unwrap();
             let name = overlay.name.parse().unwrap();
             let bundles = renderer.now().render_one(&name, Context::System, node, &facts);

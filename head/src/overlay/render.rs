@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use minijinja::{Value, context};
-use wulfpack_shared::id::OverlayName;
+use wulfpack_shared::id::{NodeName, OverlayName};
 use wulfpack_shared::limits::OVERLAYS_MAX;
 use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind};
 
 use super::compiled::Compiled;
+use super::digest::{Digest, Digests, Part};
 use super::facts::{Facts, view};
 use super::functions::Readable;
 use super::hostkey::HostKey;
@@ -42,18 +43,20 @@ pub struct Renderer {
     dirs: Vec<PathBuf>,
     readable: Arc<Readable>,
     kept: Arc<Mutex<BTreeMap<OverlayName, Arc<Compiled>>>>,
+    digests: Arc<Digests>,
 }
 
 impl Renderer {
     /// Looks for overlays in these directories, the first one first, and then among those built in. Templates may read what is
     /// in `readable`.
     pub fn new(dirs: impl IntoIterator<Item = PathBuf>, readable: Readable) -> Self {
-        Self { dirs: dirs.into_iter().collect(), readable: Arc::new(readable), kept: Arc::default() }
+        let (dirs, readable) = (dirs.into_iter().collect(), Arc::new(readable));
+        Self { dirs, readable, kept: Arc::default(), digests: Arc::default() }
     }
 
     /// The site's overlays, then the shipped ones.
     pub fn of(paths: &Paths) -> Self {
-        let readable = Readable { files: paths.etc.join("files"), images: paths.images() };
+        let readable = Readable { files: paths.etc.join("files"), images: paths.images(), accounts: "/etc".into() };
         Self::new([paths.overlays.clone(), paths.shipped_overlays()], readable)
     }
 
@@ -66,6 +69,11 @@ impl Renderer {
     /// edited overlay counts at once.
     pub fn render(&self, node: &Node, facts: &Facts) -> Result<Vec<Bundle>, RenderError> {
         self.now().render(node, facts)
+    }
+
+    /// Forgets what it knows of nodes that are gone.
+    pub fn retain(&self, is_there: impl Fn(&NodeName) -> bool) {
+        self.digests.retain(is_there);
     }
 
     fn compiled(&self, name: &OverlayName) -> Result<Option<Arc<Compiled>>, RenderError> {
@@ -91,22 +99,44 @@ pub struct Now<'a> {
 impl Now<'_> {
     /// All bundles of `node` in the order in which they are applied, at most [`OVERLAYS_MAX`] bytes.
     pub fn render(&self, node: &Node, facts: &Facts) -> Result<Vec<Bundle>, RenderError> {
-        let agent = AGENT.parse::<OverlayName>().ok().filter(|agent| !node.system_overlays.contains(agent));
-        let system = node.system_overlays.iter().chain(&agent).map(|name| (name, Context::System));
-        let runtime = node.runtime_overlays.iter().map(|name| (name, Context::Runtime));
         let (mut bundles, mut size) = (vec![], 0);
         let values = values(node, facts);
-        for (name, context) in system.chain(runtime) {
-            for bundle in self.overlay(name, context, node, facts, &values)? {
-                size += bundle.entries.iter().map(entry_len).sum::<usize>();
-                if size > OVERLAYS_MAX {
-                    let message = format!("the overlays of node {} have more than {OVERLAYS_MAX} bytes", node.name);
-                    return Err(RenderError { overlay: name.to_string(), file: "rootfs".into(), line: None, message });
-                }
-                bundles.push(bundle);
-            }
+        for (name, context) in overlays_of(node) {
+            let made = self.overlay(&name, context, node, facts, &values)?;
+            size += size_of(&made);
+            fits(size, &name, node)?;
+            bundles.extend(made);
         }
         Ok(bundles)
+    }
+
+    /// What [`render`](Self::render) would come to. Only what may have changed since the last time is rendered.
+    pub fn digest(&self, node: &Arc<Node>, facts: &Facts) -> Result<Digest, RenderError> {
+        let digests = &self.renderer.digests;
+        let (known, mut parts, mut size) = (digests.of(node, facts), vec![], 0);
+        let mut made_values: Option<Value> = None;
+        for (index, (name, context)) in overlays_of(node).enumerate() {
+            let compiled = self.find(&name, node)?;
+            let which = (&*compiled, context);
+            let part = match digests.part(&known, index, which, facts) {
+                Some(part) => part,
+                None => {
+                    let values = made_values.get_or_insert_with(|| values(node, facts));
+                    let bundles = self.overlay(&name, context, node, facts, values)?;
+                    let part = Part::new(&compiled, facts, &bundles, size_of(&bundles));
+                    digests.share(which, facts, part);
+                    part
+                }
+            };
+            size += part.size;
+            fits(size, &name, node)?;
+            parts.push(part);
+        }
+        let digest = Digest::of(&parts);
+        if parts != known {
+            digests.keep(node, facts, parts);
+        }
+        Ok(digest)
     }
 
     /// One overlay for a node, whether or not the node has it.
@@ -159,10 +189,28 @@ impl Now<'_> {
     }
 }
 
+/// The overlays of a node in the order in which they are applied.
+fn overlays_of(node: &Node) -> impl Iterator<Item = (OverlayName, Context)> {
+    let agent = AGENT.parse::<OverlayName>().ok().filter(|agent| !node.system_overlays.contains(agent));
+    let system = node.system_overlays.iter().cloned().chain(agent).map(|name| (name, Context::System));
+    system.chain(node.runtime_overlays.iter().cloned().map(|name| (name, Context::Runtime)))
+}
+
+fn fits(size: usize, name: &OverlayName, node: &Node) -> Result<(), RenderError> {
+    if size <= OVERLAYS_MAX {
+        return Ok(());
+    }
+    Err(fail(name, "rootfs", format!("the overlays of node {} have more than {OVERLAYS_MAX} bytes", node.name)))
+}
+
+fn size_of(bundles: &[Bundle]) -> usize {
+    bundles.iter().flat_map(|bundle| &bundle.entries).map(entry_len).sum()
+}
+
 /// What an entry takes on the wire, roughly; a million empty files are not nothing.
 fn entry_len(entry: &Entry) -> usize {
     let content = match &entry.kind {
-        EntryKind::File(bytes) => bytes.len(),
+        EntryKind::File(bytes) | EntryKind::Packed { zstd: bytes, .. } => bytes.len(),
         EntryKind::Symlink(target) => target.len(),
         EntryKind::Directory | EntryKind::Absent | EntryKind::Known { .. } => 0,
     };

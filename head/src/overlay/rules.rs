@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use wulfpack_shared::overlay::{Context, Reload};
 
+use super::attributes::octal;
 use crate::config::yaml;
 
 /// Settings of one overlay.
@@ -42,10 +43,10 @@ fn reloads<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Relo
 pub(super) struct PathRule {
     /// Permissions in octal; otherwise those of the source file.
     mode: Option<String>,
-    /// Owner, as a number: names could differ on the node.
-    pub(super) uid: u32,
-    /// Group, as a number.
-    pub(super) gid: u32,
+    /// Owner, as a number: names could differ on the node. Otherwise that of the source file.
+    pub(super) uid: Option<u32>,
+    /// Group, as a number; otherwise that of the source file.
+    pub(super) gid: Option<u32>,
     /// Never logged, never shown without being asked for.
     pub(super) secret: bool,
     /// When it is applied; otherwise with the overlay.
@@ -54,7 +55,7 @@ pub(super) struct PathRule {
 
 impl PathRule {
     pub(super) fn mode(&self) -> Option<u32> {
-        u32::from_str_radix(self.mode.as_deref()?, 8).ok()
+        self.mode.as_deref().and_then(octal)
     }
 }
 
@@ -62,7 +63,7 @@ impl PathRule {
 pub(super) fn parse(text: &str) -> Result<Rules, String> {
     let rules: Rules = yaml::parse(text)?;
     for (path, rule) in &rules.paths {
-        if rule.mode.is_some() && rule.mode().is_none_or(|mode| mode > 0o7777) {
+        if rule.mode.is_some() && rule.mode().is_none() {
             return Err(format!("paths: {path}: mode is not an octal number up to 7777; write mode: \"0644\""));
         }
     }

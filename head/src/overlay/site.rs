@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use wulfpack_shared::id::OverlayName;
 use wulfpack_shared::overlay::is_clean;
 
+use super::attributes::{Attributes, Book};
 use super::render::RenderError;
 use super::shipped::{self, Content};
 use super::source;
@@ -28,6 +29,21 @@ pub enum Origin {
 pub struct Site {
     site: PathBuf,
     data: PathBuf,
+}
+
+/// A path of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteFile {
+    /// Below `rootfs`.
+    pub path: String,
+    /// Permissions on nodes, unless `overlay.yaml` says otherwise.
+    pub mode: u32,
+    /// Owner on nodes, likewise.
+    pub uid: u32,
+    /// Group on nodes, likewise.
+    pub gid: u32,
+    /// Of files that are text, what is in it; of links, where they point.
+    pub text: Option<String>,
 }
 
 /// Why a change cannot be made.
@@ -88,8 +104,8 @@ impl Site {
         Ok(all)
     }
 
-    /// Files of an overlay with mode, and the text of those that are text.
-    pub fn files(&self, name: &OverlayName) -> Result<Vec<(String, u32, Option<String>)>, SiteError> {
+    /// Files of an overlay as nodes get them, and the text of those that are text.
+    pub fn files(&self, name: &OverlayName) -> Result<Vec<SiteFile>, SiteError> {
         let overlay = source::find(&[self.site.clone(), self.data.clone()], name)
             .map_err(|error| super::render::fail(name, error.file, error.message))?
             .ok_or_else(|| SiteError::None(name.to_string()))?;
@@ -99,7 +115,8 @@ impl Site {
             source::ItemKind::Symlink(target) => Some(format!("-> {target}\n")),
             source::ItemKind::Directory { .. } => None,
         };
-        Ok(overlay.items.into_iter().map(|item| (item.path, item.mode, text(item.kind))).collect())
+        let file = |source::Item { path, kind, mode, uid, gid }| SiteFile { path, mode, uid, gid, text: text(kind) };
+        Ok(overlay.items.into_iter().map(file).collect())
     }
 
     /// Makes an empty overlay.
@@ -167,32 +184,63 @@ impl Site {
         let parent = place.parent().unwrap_or(&self.site);
         fs::create_dir_all(parent).map_err(at(parent))?;
         let before = fs::symlink_metadata(&place).ok().filter(fs::Metadata::is_file);
-        let mode = mode.or_else(|| before.map(|data| data.permissions().mode() & 0o7777)).unwrap_or(0o644);
+        let kept = before.map_or(0o644, |data| data.permissions().mode() & 0o7777);
         let mut file = tempfile::NamedTempFile::new_in(parent).map_err(at(parent))?;
         file.write_all(bytes).map_err(at(&place))?;
-        file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(at(&place))?;
+        file.as_file().set_permissions(Permissions::from_mode(kept)).map_err(at(&place))?;
         file.as_file().sync_all().map_err(at(&place))?;
         file.persist(&place).map_err(|error| at(&place)(error.error))?;
-        Ok(())
+        mode.map_or(Ok(()), |mode| self.chmod(name, path, mode))
     }
 
     /// Makes a directory.
     pub fn mkdir(&self, name: &OverlayName, path: &str, mode: u32) -> Result<(), SiteError> {
         let place = self.place(name, path)?;
         fs::create_dir_all(&place).map_err(at(&place))?;
-        fs::set_permissions(&place, Permissions::from_mode(mode)).map_err(at(&place))
+        self.chmod(name, path, mode)
     }
 
-    /// Changes permissions.
+    /// Changes permissions on nodes. The file here has the same ones where the head's own user can read it then; otherwise it stays
+    /// readable for the head's group, and what nodes get is written down.
     pub fn chmod(&self, name: &OverlayName, path: &str, mode: u32) -> Result<(), SiteError> {
         let place = self.place(name, path)?;
-        fs::set_permissions(&place, Permissions::from_mode(mode)).map_err(at(&place))
+        let data = fs::symlink_metadata(&place).map_err(at(&place))?;
+        if data.is_symlink() {
+            return Err(SiteError::Path(path.to_owned()));
+        }
+        let readable = if data.is_dir() { 0o750 } else { 0o440 };
+        // A directory here hands its group on; setuid and setgid of files are for nodes alone.
+        let here = if data.is_dir() {
+            mode & 0o777 | readable | data.permissions().mode() & 0o2000
+        } else {
+            mode & 0o777 | readable
+        };
+        fs::set_permissions(&place, Permissions::from_mode(here)).map_err(at(&place))?;
+        let same = here & 0o777 == mode;
+        self.note(name, path, |attributes| attributes.set_mode((!same).then_some(mode)))
     }
 
-    /// Changes owner and group, of a link itself.
+    /// Changes owner and group on nodes, by writing them down: the file here stays the head's to read.
     pub fn chown(&self, name: &OverlayName, path: &str, uid: u32, gid: Option<u32>) -> Result<(), SiteError> {
         let place = self.place(name, path)?;
-        std::os::unix::fs::lchown(&place, Some(uid), gid).map_err(at(&place))
+        fs::symlink_metadata(&place).map_err(at(&place))?;
+        self.note(name, path, |attributes| {
+            attributes.uid = Some(uid);
+            attributes.gid = gid.or(attributes.gid);
+        })
+    }
+
+    /// Writes down what nodes get at a path.
+    fn note(&self, name: &OverlayName, path: &str, change: impl FnOnce(&mut Attributes)) -> Result<(), SiteError> {
+        self.book(name, |book| book.change(path.trim_matches('/'), change))
+    }
+
+    fn book(&self, name: &OverlayName, change: impl FnOnce(&mut Book)) -> Result<(), SiteError> {
+        let dir = self.own(name)?;
+        let mut book = Book::read(&dir).map_err(|error| super::render::fail(name, error.file, error.message))?;
+        let before = book.clone();
+        change(&mut book);
+        if book == before { Ok(()) } else { book.write(&dir).map_err(at(&dir)) }
     }
 
     /// Removes a file or directory of an overlay; a file's empty parents too, with `parents`.
@@ -202,6 +250,7 @@ impl Site {
             return Err(SiteError::Path(path.to_owned()));
         }
         remove(&place)?;
+        self.book(name, |book| book.forget(path.trim_matches('/')))?;
         let root = self.site.join(name.as_str()).join("rootfs");
         let mut above = place.parent();
         while let Some(dir) = above.filter(|dir| parents && *dir != root && fs::remove_dir(dir).is_ok()) {
@@ -282,57 +331,4 @@ pub fn comments(template: &str) -> Vec<(String, String)> {
         }
     };
     inside.map(comment).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shipped_overlay_is_copied_before_it_is_changed_and_comes_back_when_the_copy_goes() {
-        let dir = tempfile::tempdir().unwrap();
-        let site = Site::new(dir.path().join("site"), dir.path().join("none"));
-        let name: OverlayName = "wwinit".parse().unwrap();
-        assert_eq!(site.list().unwrap()["wwinit"], Origin::Shipped);
-        assert!(matches!(site.delete(&name), Err(SiteError::Shipped(_))));
-        let before = site.files(&name).unwrap();
-        site.write(&name, "etc/new", b"x", Some(0o600)).unwrap();
-        assert_eq!(site.list().unwrap()["wwinit"], Origin::Site);
-        let after = site.files(&name).unwrap();
-        let files = |files: &[(String, u32, Option<String>)]| {
-            files.iter().filter(|(.., text)| text.is_some()).cloned().collect::<Vec<_>>()
-        };
-        let mut wanted = files(&before);
-        wanted.push(("etc/new".into(), 0o600, Some("x".into())));
-        wanted.sort();
-        assert_eq!(files(&after), wanted, "everything else is as it was, with its mode");
-        site.chmod(&name, "/etc/new", 0o640).unwrap();
-        site.write(&name, "etc/new", b"y", None).unwrap();
-        assert!(site.files(&name).unwrap().contains(&("etc/new".into(), 0o640, Some("y".into()))));
-        site.delete_path(&name, "etc/new", true).unwrap();
-        assert!(!dir.path().join("site/wwinit/rootfs/etc").exists());
-        site.delete(&name).unwrap();
-        assert_eq!(site.files(&name).unwrap(), before);
-    }
-
-    #[test]
-    fn no_path_leads_out_of_an_overlay() {
-        let dir = tempfile::tempdir().unwrap();
-        let site = Site::new(dir.path().join("site"), dir.path().join("none"));
-        let name: OverlayName = "mine".parse().unwrap();
-        assert!(matches!(site.write(&name, "a", b"", None), Err(SiteError::None(_))));
-        site.create(&name).unwrap();
-        assert!(matches!(site.create(&name), Err(SiteError::Exists(_))));
-        symlink("/", dir.path().join("site/mine/rootfs/out")).unwrap();
-        for path in ["../x", "a/../../x", "", "out/tmp/x"] {
-            assert!(matches!(site.write(&name, path, b"", None), Err(SiteError::Path(_))), "{path}");
-        }
-    }
-
-    #[test]
-    fn comments_explain_variables() {
-        let text = "{# All of it. #}\n{# node.tags.ntp: Time servers,\n   by commas. #}x";
-        let expected = [("", "All of it."), ("node.tags.ntp", "Time servers, by commas.")];
-        assert_eq!(comments(text), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
-    }
 }

@@ -11,11 +11,14 @@ use wulfpack_shared::id::OverlayName;
 use wulfpack_shared::limits::OVERLAYS_MAX;
 use wulfpack_shared::overlay::is_clean;
 
+use super::attributes::Book;
 use super::rules::{self, Rules};
 use super::shipped;
 
 /// Most paths of one overlay.
 const PATHS_MAX: usize = 10_000;
+/// Stands for the name of an interface's network in the name of a template.
+pub(super) const EACH: &str = "@net@";
 /// The suffix of templates.
 pub(super) const TEMPLATE: &str = ".j2";
 
@@ -34,6 +37,10 @@ pub(super) struct Item {
     pub(super) kind: ItemKind,
     /// Permission bits.
     pub(super) mode: u32,
+    /// Owner on the node.
+    pub(super) uid: u32,
+    /// Group on the node.
+    pub(super) gid: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -76,7 +83,13 @@ fn built_in(overlay: &shipped::Shipped) -> Result<Overlay, SourceError> {
     for path in rules.paths.keys() {
         let below = format!("{path}/");
         if overlay.files.iter().any(|(file, ..)| file.starts_with(&below)) {
-            items.push(Item { path: path.clone(), kind: ItemKind::Directory { empty: false }, mode: 0o755 });
+            items.push(Item {
+                path: path.clone(),
+                kind: ItemKind::Directory { empty: false },
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+            });
         }
     }
     for (path, content, mode) in overlay.files {
@@ -85,35 +98,67 @@ fn built_in(overlay: &shipped::Shipped) -> Result<Overlay, SourceError> {
             shipped::Content::Text(text) => ItemKind::File(Bytes::from_static(text.as_bytes())),
             shipped::Content::Link(target) => ItemKind::Symlink((*target).to_owned()),
         };
-        items.push(Item { path: (*path).to_owned(), kind, mode: *mode });
+        items.push(Item { path: (*path).to_owned(), kind, mode: *mode, uid: 0, gid: 0 });
     }
     items.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Overlay { rules, items })
 }
 
-fn read(dir: &Path) -> Result<Overlay, SourceError> {
-    let rules_file = dir.join("overlay.yaml");
-    let rules = match read_bounded(&rules_file, OVERLAYS_MAX) {
+/// Reads a file of settings; the default where there is none.
+pub(super) fn settings<T: Default>(file: &Path, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, SourceError> {
+    match read_bounded(file, OVERLAYS_MAX) {
         Ok(bytes) => {
-            let text = String::from_utf8(bytes).map_err(|error| failed(&rules_file, error))?;
-            rules::parse(&text).map_err(|message| failed(&rules_file, message))?
+            let text = String::from_utf8(bytes).map_err(|error| failed(file, error))?;
+            parse(&text).map_err(|message| failed(file, message))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Rules::default(),
-        Err(error) => return Err(failed(rules_file, error)),
-    };
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(T::default()),
+        Err(error) => Err(failed(file, error)),
+    }
+}
+
+/// Who owns what is root's on nodes: root itself, and whom the directory of the overlays belongs to. That is the group of the head's
+/// own user, which reads them, or whoever keeps overlays without being root.
+#[derive(Clone, Copy, Debug)]
+struct Roots {
+    uid: u32,
+    gid: u32,
+}
+
+impl Roots {
+    fn of(overlay: &Path) -> io::Result<Self> {
+        let data = fs::metadata(overlay.parent().unwrap_or(overlay))?;
+        Ok(Self { uid: data.uid(), gid: data.gid() })
+    }
+
+    fn on_node(self, uid: u32, gid: u32) -> (u32, u32) {
+        let own = |id, roots| if id == roots { 0 } else { id };
+        (own(uid, self.uid), own(gid, self.gid))
+    }
+}
+
+fn read(dir: &Path) -> Result<Overlay, SourceError> {
+    let rules = settings(&dir.join("overlay.yaml"), rules::parse)?;
+    let book = Book::read(dir)?;
+    let roots = Roots::of(dir).map_err(|error| failed(dir, error))?;
     let (root, mut items, mut budget) = (dir.join("rootfs"), vec![], OVERLAYS_MAX);
     for entry in walkdir::WalkDir::new(&root).min_depth(1).sort_by_file_name() {
         let entry = entry.map_err(|error| failed(error.path().unwrap_or(&root), &error))?;
         if items.len() >= PATHS_MAX {
             return Err(failed(&root, format!("it has more than {PATHS_MAX} paths")));
         }
-        items.push(item(&root, &entry, &mut budget)?);
+        let mut item = item(&root, &entry, roots, &mut budget)?;
+        if let Some(written) = book.get(&item.path) {
+            item.mode = written.mode().unwrap_or(item.mode);
+            item.uid = written.uid.unwrap_or(item.uid);
+            item.gid = written.gid.unwrap_or(item.gid);
+        }
+        items.push(item);
     }
     items.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(Overlay { rules, items })
 }
 
-fn item(root: &Path, entry: &walkdir::DirEntry, budget: &mut usize) -> Result<Item, SourceError> {
+fn item(root: &Path, entry: &walkdir::DirEntry, roots: Roots, budget: &mut usize) -> Result<Item, SourceError> {
     let path = entry.path();
     let relative = path.strip_prefix(root).ok().and_then(Path::to_str).filter(|path| is_clean(path));
     let relative = relative.ok_or_else(|| failed(path, "its name is not UTF-8"))?.to_owned();
@@ -126,7 +171,7 @@ fn item(root: &Path, entry: &walkdir::DirEntry, budget: &mut usize) -> Result<It
         let target = fs::read_link(path).map_err(|error| failed(path, error))?;
         ItemKind::Symlink(target.into_os_string().into_string().map_err(|_| failed(path, "its target is not UTF-8"))?)
     } else if data.is_file() {
-        let bytes = read_bounded(path, *budget).map_err(|error| failed(path, error))?;
+        let bytes = read_bounded(path, *budget).map_err(|error| unreadable(path, &data, error))?;
         *budget -= bytes.len();
         if relative.ends_with(TEMPLATE) {
             ItemKind::Template(String::from_utf8(bytes).map_err(|error| failed(path, error))?)
@@ -136,7 +181,26 @@ fn item(root: &Path, entry: &walkdir::DirEntry, budget: &mut usize) -> Result<It
     } else {
         return Err(failed(path, "only files, directories and links may stand in an overlay"));
     };
-    Ok(Item { path: relative, kind, mode: data.mode() & 0o7777 })
+    let (uid, gid) = roots.on_node(data.uid(), data.gid());
+    // Directories of overlays hand the head's group on to what is made in them; on nodes there is no such group.
+    let inherits = data.is_dir() && data.gid() == roots.gid;
+    let mode = data.mode() & if inherits { 0o5777 } else { 0o7777 };
+    Ok(Item { path: relative, kind, mode, uid, gid })
+}
+
+/// A head that gave up root cannot read what is root's alone.
+fn unreadable(path: &Path, data: &fs::Metadata, error: io::Error) -> SourceError {
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return failed(path, error);
+    }
+    let mode = data.mode() & 0o7777;
+    failed(
+        path,
+        format!(
+            "the head's own user cannot read it ({error}); \"wulf overlay chmod OVERLAY PATH {mode:o}\" lets it, and nodes get it with \
+             mode {mode:04o} all the same"
+        ),
+    )
 }
 
 /// Reads a file that must not be a link and not be larger than `limit` bytes.
@@ -149,4 +213,20 @@ fn read_bounded(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("overlays of a node may have {OVERLAYS_MAX} bytes together")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_reads_overlays_for_the_head_is_root_on_nodes_and_everybody_else_is_himself() {
+        let head = Roots { uid: 0, gid: 990 };
+        assert_eq!([head.on_node(0, 990), head.on_node(0, 0), head.on_node(1000, 42)], [(0, 0), (0, 0), (1000, 42)]);
+        let person = Roots { uid: 1000, gid: 1000 };
+        assert_eq!(
+            [person.on_node(1000, 1000), person.on_node(0, 0), person.on_node(33, 1000)],
+            [(0, 0), (0, 0), (33, 0)]
+        );
+    }
 }

@@ -76,23 +76,78 @@ fn fstab(text: &str) -> Result<String, Error> {
 
 /// Variables of which a template's text differs from node to node.
 const OF_NODE: [&str; 3] = ["node", "interface", "bmc"];
+/// Variables that are of all nodes together.
+const OF_ALL: [&str; 2] = ["nodes", "hosts"];
 /// Functions that look at the node by themselves.
 const LOOKS_AT_NODE: [&str; 4] = ["include_from_image", "readlink", "import_link", "ignition_json"];
+/// Functions that read files outside the overlay.
+const READS: [&str; 7] = [
+    "include_file",
+    "include_optional",
+    "include_block",
+    "include_from_image",
+    "readlink",
+    "import_link",
+    "head_accounts",
+];
 /// Tags whose templates are not looked into.
 const OTHERS: [&str; 4] = ["include", "import", "extends", "from"];
 
-/// Whether a template makes the same for all nodes: nothing in it is of one node, as far as its source tells.
-pub(super) fn is_shared(environment: &Environment<'_>, name: &str, source: &str) -> bool {
-    if OTHERS.iter().any(|tag| source.contains(tag)) {
-        return false;
+/// On what a template's text depends beside its source and the head's configuration, as far as its source tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Looks {
+    /// The node.
+    pub(super) at_node: bool,
+    /// What changes with the registry as a whole, or with the keys that may log in.
+    pub(super) at_all: bool,
+    /// Files outside the overlay, which may change at any time.
+    pub(super) at_files: bool,
+}
+
+impl Looks {
+    const EVERYWHERE: Self = Self { at_node: true, at_all: true, at_files: true };
+
+    /// Of both.
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self {
+            at_node: self.at_node || other.at_node,
+            at_all: self.at_all || other.at_all,
+            at_files: self.at_files || other.at_files,
+        }
     }
-    let Ok(template) = environment.get_template(name) else { return false };
-    template.undeclared_variables(true).iter().all(|variable| {
-        let root = variable.split('.').next().unwrap_or_default();
-        let of_node = OF_NODE.contains(&root) || LOOKS_AT_NODE.contains(&root);
-        // Of what is under `ssh` only the keys that may log in are the same everywhere.
-        !of_node && (root != "ssh" || variable == "ssh.authorized_keys")
-    })
+
+    /// Whether it is the same for all nodes, as long as the facts are.
+    pub(super) const fn is_shared(self) -> bool {
+        !self.at_node && !self.at_files
+    }
+
+    /// At what a template looks.
+    pub(super) fn of(environment: &Environment<'_>, name: &str, source: &str) -> Self {
+        let Ok(template) = environment.get_template(name) else { return Self::EVERYWHERE };
+        if OTHERS.iter().any(|tag| has_tag(source, tag)) {
+            return Self::EVERYWHERE;
+        }
+        let look = |variable: &String| {
+            let root = variable.split('.').next().unwrap_or_default();
+            // Of what is under `ssh` only the keys that may log in are the same everywhere.
+            let keys = variable == "ssh.authorized_keys";
+            Self {
+                at_node: OF_NODE.contains(&root) || LOOKS_AT_NODE.contains(&root) || (root == "ssh" && !keys),
+                at_all: OF_ALL.contains(&root) || root == "ssh",
+                at_files: READS.contains(&root),
+            }
+        };
+        template.undeclared_variables(true).iter().map(look).fold(Self::default(), Self::and)
+    }
+}
+
+/// Whether the source has this word at the beginning of a tag, or anywhere in one that begins otherwise.
+fn has_tag(source: &str, word: &str) -> bool {
+    source
+        .split("{%")
+        .skip(1)
+        .filter_map(|rest| rest.split("%}").next())
+        .any(|tag| tag.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|part| part == word))
 }
 
 /// Takes text up to a limit.

@@ -81,8 +81,9 @@ fn every_node_gets_its_name_and_the_names_of_all() {
     assert_eq!(text(&bundles, "etc/hostname"), "n1\n");
     assert_eq!(
         text(&bundles, "etc/hosts"),
-        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.0.250 wulf-head warewulf\n\
-         10.0.0.1 n1.example n1\nfd00::1 n1.example n1\n10.1.0.1 n1-ib\n"
+        "127.0.0.1 localhost localhost.localdomain\n::1 localhost localhost.localdomain ip6-localhost ip6-loopback\n\
+         10.0.0.250 wulf-head warewulf\n10.0.0.1 n1.example n1 n1-default n1-eth0\nfd00::1 n1.example n1 n1-default n1-eth0\n\
+         10.1.0.1 n1-ib n1-ib0\n"
     );
     assert_eq!(text(&bundles, "etc/resolv.conf"), "nameserver 10.0.0.253\nsearch example\n");
     assert_eq!(text(&shipped("n2"), "etc/hostname"), "n2\n");

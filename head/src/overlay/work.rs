@@ -8,11 +8,8 @@ use wulfpack_shared::overlay::{Context, Entry, EntryKind, is_clean};
 
 use super::compiled::Compiled;
 use super::render::{RenderError, fail, from_template};
-use super::source::{Item, ItemKind, TEMPLATE};
+use super::source::{EACH, Item, ItemKind, TEMPLATE};
 use crate::registry::Node;
-
-/// Stands for the name of an interface's network in the name of a template.
-const EACH: &str = "@net@";
 
 pub(super) struct Work<'a> {
     pub(super) name: &'a OverlayName,
@@ -29,7 +26,11 @@ impl Work<'_> {
         let rules = &self.compiled.overlay.rules;
         let mut unused: BTreeSet<&str> = rules.paths.keys().map(String::as_str).collect();
         let (mut entries, mut paths) = (vec![], BTreeSet::new());
-        entries.extend(rules.absent.iter().map(|path| (context, entry(path.clone(), EntryKind::Absent, 0))));
+        let absent = |path: &String| {
+            let (kind, mode) = (EntryKind::Absent, 0);
+            (context, Entry { path: path.clone(), kind, mode, uid: 0, gid: 0, secret: false })
+        };
+        entries.extend(rules.absent.iter().map(absent));
         let mut many = false;
         for item in &self.compiled.overlay.items {
             let path = item.path.strip_suffix(TEMPLATE).filter(|_| matches!(item.kind, ItemKind::Template(_)));
@@ -42,7 +43,9 @@ impl Work<'_> {
                 unused.remove(made.path.as_str());
                 if let Some(rule) = rule {
                     made.mode = rule.mode().unwrap_or(made.mode);
-                    (made.uid, made.gid, made.secret) = (rule.uid, rule.gid, rule.secret);
+                    made.uid = rule.uid.unwrap_or(made.uid);
+                    made.gid = rule.gid.unwrap_or(made.gid);
+                    made.secret = rule.secret;
                 }
                 if !is_clean(&made.path) || !paths.insert(made.path.clone()) {
                     let message = format!("{:?} is made twice or leaves the root", made.path);
@@ -61,11 +64,12 @@ impl Work<'_> {
     /// What one source path becomes for this node.
     fn item(&self, item: &Item, path: &str, has_rule: bool) -> Result<Vec<Entry>, RenderError> {
         let made = match &item.kind {
-            ItemKind::File(bytes) => vec![entry(path.into(), EntryKind::File(bytes.clone()), item.mode)],
-            ItemKind::Symlink(target) => vec![entry(path.into(), EntryKind::Symlink(target.clone()), 0o777)],
-            // The agent makes missing parents; an entry would change the mode of a directory of the image.
-            ItemKind::Directory { empty } if *empty || has_rule => {
-                vec![entry(path.into(), EntryKind::Directory, item.mode)]
+            ItemKind::File(bytes) => vec![entry(item, path, EntryKind::File(bytes.clone()))],
+            ItemKind::Symlink(target) => vec![entry(item, path, EntryKind::Symlink(target.clone()))],
+            // The agent makes missing parents; an entry would change the mode of a directory of the image. One that is not root's is
+            // there for its owner.
+            ItemKind::Directory { empty } if *empty || has_rule || (item.uid, item.gid) != (0, 0) => {
+                vec![entry(item, path, EntryKind::Directory)]
             }
             ItemKind::Directory { .. } => vec![],
             ItemKind::Template(_) if path.contains(EACH) => {
@@ -87,14 +91,12 @@ impl Work<'_> {
     fn render(&self, item: &Item, path: &str, values: impl FnOnce() -> Value) -> Result<Vec<Entry>, RenderError> {
         let values = || context! { overlay => self.name.as_str(), ..values() };
         let made = self.compiled.render(self.name, &item.path, path, self.facts, values)?;
-        let entry = |made: &super::output::Made| {
-            let mode = if matches!(made.kind, EntryKind::Symlink(_)) { 0o777 } else { item.mode };
-            entry(made.path.clone(), made.kind.clone(), mode)
-        };
-        Ok(made.iter().map(entry).collect())
+        Ok(made.iter().map(|made| entry(item, &made.path, made.kind.clone())).collect())
     }
 }
 
-fn entry(path: String, kind: EntryKind, mode: u32) -> Entry {
-    Entry { path, kind, mode, uid: 0, gid: 0, secret: false }
+/// What the item makes at `path`, with its owner and mode.
+fn entry(item: &Item, path: &str, kind: EntryKind) -> Entry {
+    let mode = if matches!(kind, EntryKind::Symlink(_)) { 0o777 } else { item.mode };
+    Entry { path: path.to_owned(), kind, mode, uid: item.uid, gid: item.gid, secret: false }
 }

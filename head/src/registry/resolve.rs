@@ -296,7 +296,8 @@ fn interface(reader: &mut Reader, net: &str, device: &NetDev) -> Interface {
             "a network name has letters, digits, '-', '_' and '.' only, and begins with a letter or digit",
         );
     }
-    let kind = reader.text("type", device.kind.as_ref());
+    // Warewulf does not care how it is written.
+    let kind = reader.text("type", device.kind.as_ref()).map(|kind| kind.to_ascii_lowercase());
     // Addresses of InfiniBand have 20 bytes; such an interface is known by its name only.
     let ethernet = kind.as_deref().is_none_or(|kind| kind != "infiniband");
     let ip = reader.ipv4("ipaddr", device.ipaddr.as_ref());

@@ -1,6 +1,7 @@
 //! What all services of a head share: state, members, registry, image library, swarm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
@@ -23,6 +24,7 @@ use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
 use crate::orders::OrdersHandle;
+use crate::overlay::Packer;
 use crate::registry::{Defaults, History, RegistryWatcher, Snapshot};
 use crate::store::Store;
 use crate::trace::TraceHandle;
@@ -113,7 +115,7 @@ impl Core {
         let heads = places.addresses.iter().map(|(address, _)| *address).collect();
         let overlays = Arc::new(RenderedOverlays::new(config.clone(), heads, keys.ssh.clone()));
         let catalogue = Catalogue(library);
-        let orders = OrdersHandle::new(&clock);
+        let orders = OrdersHandle::new(&clock, Duration::from_secs(config.update_interval.into()));
         let Keys { cluster, head, ssh } = keys;
         let cluster = watch::Sender::new(Arc::new(cluster));
         let join = JoinService::new(JoinOptions {
@@ -126,6 +128,7 @@ impl Core {
             registry: Arc::clone(&registry) as _,
             images: Arc::new(catalogue.clone()),
             overlays: Arc::clone(&overlays) as _,
+            packer: Packer::default(),
             tracker: tracker.clone(),
             fleet: fleet.clone(),
             orders: orders.clone(),

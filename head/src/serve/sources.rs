@@ -22,7 +22,7 @@ use crate::fleet::{FleetHandle, Input, Severity};
 use crate::http::{BootVersion, Tokens, VersionFile, Versions};
 use crate::image::{Library, Version, head_loader, token_archive};
 use crate::join::{Images, NextBoots, Overlays, Registry, TokenMaker};
-use crate::overlay::{Facts, Renderer, read_authorized_keys};
+use crate::overlay::{Digest, Facts, Renderer, read_authorized_keys};
 use crate::registry::{ImageRef, Node, RegistryWatcher, Snapshot};
 
 /// What is refused to one asker within this time is told once, and no more than so many refusals are.
@@ -201,6 +201,7 @@ impl RenderedOverlays {
         {
             return Ok(Arc::clone(&known.facts));
         }
+        self.renderer.retain(|name| snapshot.node(name).is_some());
         let facts = Arc::new(Facts::new(&self.config, snapshot, &self.heads, &keys, self.ssh.clone()));
         *prepared = Some(Prepared { snapshot: Arc::clone(snapshot), keys, facts: Arc::clone(&facts) });
         Ok(facts)
@@ -213,13 +214,13 @@ impl Overlays for RenderedOverlays {
         self.renderer.render(node, &facts).map_err(|error| error.to_string())
     }
 
-    fn render_all(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Vec<Bundle>, String>> {
+    fn digests(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Digest, String>> {
         let facts = match self.facts(snapshot) {
             Ok(facts) => facts,
             Err(error) => return nodes.iter().map(|_| Err(error.clone())).collect(),
         };
         // Each overlay is read once for all of them.
         let now = self.renderer.now();
-        nodes.iter().map(|node| now.render(node, &facts).map_err(|error| error.to_string())).collect()
+        nodes.iter().map(|node| now.digest(node, &facts).map_err(|error| error.to_string())).collect()
     }
 }

@@ -6,15 +6,17 @@ use dhcproto::v4::{Architecture, DhcpOption, Message, MessageType, Opcode};
 use dhcproto::v6;
 use dhcproto::{Encodable, Encoder};
 use wulfpack_head::nodeset::RegistryGroups;
+use wulfpack_head::overlay::Packer;
 use wulfpack_head::registry::{Defaults, Interface, Node, Registry};
 use wulfpack_shared::bootargs::{BootArgs, FixedAddress};
 use wulfpack_shared::id::{BootId, Hash, Mac, PublicKey, VersionId};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, Ticket};
 use wulfpack_shared::image::{Compression, Header, HeaderError, KernelEntry, Part, Run, SignedHeader};
+use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind};
 use wulfpack_shared::wire::{
-    AwaitAdoption, BmcInfo, ChunkAsk, ControlRequest, DataAddrs, DiscoverRequest, Inventory, Listen, Neighbour,
-    NicInfo, NodeState, OrderDone, OrderOutcome, OverlaysRequest, PeerFrame, Phase, ReportBatch, ReportEvent,
-    ReportKind, TrackRequest, Want, encode,
+    AwaitAdoption, BmcInfo, ChunkAsk, ControlRequest, ControlResponse, DataAddrs, DiscoverRequest, Inventory, Listen,
+    Neighbour, NicInfo, NodeState, OrderDone, OrderOutcome, OverlaysAnswer, OverlaysRequest, PeerFrame, Phase,
+    ReportBatch, ReportEvent, ReportKind, TrackRequest, Want, encode,
 };
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -126,6 +128,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         }
         "container" => container(),
         "discovery" => discovery(),
+        "overlays" => overlays(),
         "nodeset" => [
             "n[1-4,7]",
             "n[001-100/3]!n[010-020]",
@@ -173,6 +176,19 @@ fn container() -> Vec<Vec<u8>> {
     let header = entry(b"x", b'x', b"28 SCHILY.xattr.user.x=1234\n22 GNU.sparse.major=1\n");
     let layer = [header, entry(b"etc/.wh.motd", b'0', b"text"), vec![0; 1024]].concat();
     vec![manifest.into(), index.into(), layer]
+}
+
+/// A hosts file that travels packed, and a small file that does not.
+fn overlays() -> Vec<Vec<u8>> {
+    let hosts: String = (0..200).map(|n| format!("10.0.0.{n} node{n}\n")).collect();
+    let entry = |path: &str, content: String| {
+        let kind = EntryKind::File(content.into());
+        Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, secret: false }
+    };
+    let entries = vec![entry("etc/hosts", hosts), entry("etc/hostname", "n1\n".into())];
+    let bundle = |name| Bundle { name, context: Context::Runtime, entries, reload: vec![] };
+    let bundles = Packer::default().pack("hosts".parse().map(bundle).into_iter().collect());
+    vec![encode(&ControlResponse::Overlays(OverlaysAnswer { bundles }))]
 }
 
 /// A registry with groups, for nodesets.

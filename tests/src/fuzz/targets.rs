@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use wulfpack_agent::dhcp as client;
 use wulfpack_agent::discover::{management, neighbour};
+use wulfpack_agent::overlay::unpack;
 use wulfpack_head::boot::{Loader, Programs, Scripts, is_template_name};
 use wulfpack_head::config::DhcpConfig;
 use wulfpack_head::dhcp::{self, Link, Machine, Nbps, Output};
@@ -21,8 +22,10 @@ use wulfpack_shared::id::{Mac, PublicKey};
 use wulfpack_shared::identity::{SignedMembership, Ticket, TokenKey};
 use wulfpack_shared::image::{ChunkTable, SignedHeader};
 use wulfpack_shared::limits::{
-    CERTIFICATE_MAX, CONTROL_REQUEST_MAX, DHCP6_PACKET_MAX, DISCOVER_TEXT_MAX, HEADER_MAX, PEER_FRAME_MAX,
+    CERTIFICATE_MAX, CONTROL_REQUEST_MAX, CONTROL_RESPONSE_MAX, DHCP6_PACKET_MAX, DISCOVER_TEXT_MAX, HEADER_MAX,
+    OVERLAYS_MAX, PEER_FRAME_MAX,
 };
+use wulfpack_shared::overlay::Bundle;
 use wulfpack_shared::time::{Mono, Now, UnixTime};
 use wulfpack_shared::wire::{ChunkAsk, ChunkReply, ControlRequest, ControlResponse, PeerFrame, decode, encode};
 
@@ -36,7 +39,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "dhcp_server", run: dhcp_server },
     Target { name: "trace", run: trace },
     Target { name: "dhcp_client", run: dhcp_client },
@@ -49,6 +52,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "nodeset", run: nodeset },
     Target { name: "container", run: container },
     Target { name: "discovery", run: discovery },
+    Target { name: "overlays", run: overlays },
 ];
 
 fn dhcp_server(bytes: &[u8]) {
@@ -259,6 +263,16 @@ fn container(bytes: &[u8]) {
     }
     if let Ok(entries) = layer_entries(bytes) {
         assert!(entries <= bytes.len() as u64 / 512);
+    }
+}
+
+/// A head's overlays as they travel: what is unpacked is what the hashes say, and fits.
+fn overlays(bytes: &[u8]) {
+    let Ok(ControlResponse::Overlays(mut answer)) = decode::<_, CONTROL_RESPONSE_MAX>(bytes) else { return };
+    let before: Vec<_> = answer.bundles.iter().map(Bundle::hash).collect();
+    if unpack(&mut answer.bundles).is_ok() {
+        assert_eq!(answer.bundles.iter().map(Bundle::hash).collect::<Vec<_>>(), before);
+        assert!(answer.bundles.iter().map(Bundle::len).sum::<usize>() <= OVERLAYS_MAX + bytes.len());
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -107,6 +107,20 @@ impl Head {
     /// Runs a command of `wulf` to its end and returns what it printed.
     pub fn wulf(&self, arguments: &[&str]) -> Result<String> {
         run(self.command().args(arguments))
+    }
+
+    /// Runs a command of `wulf` that may fail: its exit code, and what it printed and complained of.
+    pub fn attempt(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let output = self.command().args(arguments).stdin(Stdio::null()).output().context("start wulf")?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Changes the configuration; it counts from the next [`Head::serve`] on.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Config)) -> Result<()> {
+        let mut config = Config::load(&self.config)?;
+        change(&mut config);
+        Ok(fs::write(&self.config, serde_json::to_string_pretty(&config)?)?)
     }
 
     /// Runs a command of `wulf` that prints JSON.

@@ -16,6 +16,7 @@ use wulfpack_shared::wire::{DataAddrs, JoinPurpose, NodeSettings, ReportKind};
 use crate::clock;
 use crate::life::context::{Context, StepError};
 use crate::member::{JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join as become_member, start_swarm};
+use crate::overlay::unpack;
 use crate::paths;
 use crate::report::uptime_ms;
 
@@ -164,7 +165,8 @@ fn step_clock(context: &Context, time: UnixTime) -> Result<i64, StepError> {
 
 fn settings(joined: &Joined) -> Result<(NodeSettings, NodeName), StepError> {
     let settings = joined.answer.node.as_deref().cloned();
-    let settings = settings.context("the head admitted this machine without telling it which node it is")?;
+    let mut settings = settings.context("the head admitted this machine without telling it which node it is")?;
+    unpack(&mut settings.overlays).map_err(StepError::again)?;
     let name = settings.name.clone();
     Ok((settings, name))
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use wulfpack_head::config::Config;
 use wulfpack_head::overlay::{Facts, Readable, Renderer};
-use wulfpack_head::registry::{Defaults, Registry};
+use wulfpack_head::registry::{Defaults, Registry, Snapshot};
 use wulfpack_shared::id::Hash;
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::overlay::EntryKind;
@@ -23,7 +23,9 @@ pub(super) struct Overlays {
 impl Overlays {
     /// Renders everything and prints a row for each number of nodes.
     pub(super) fn run(&self) -> Result<String> {
-        let mut text = String::from("nodes   seconds  files     GiB for all  MiB of different contents\n");
+        let mut text = String::from(
+            "nodes   seconds  files     GiB for all  MiB of different contents  drift of all, s  the same again, s  after a new node, s\n",
+        );
         for nodes in &self.nodes {
             row(*nodes, &mut text)?;
         }
@@ -77,10 +79,25 @@ fn row(nodes: u32, text: &mut String) -> Result<()> {
     }
     let seconds = start.elapsed().as_secs_f64();
     let (gib, mib) = (bytes / (1 << 20), different / (1 << 20));
+    let fresh = Renderer::new([], Readable::default());
+    let first = drift(&fresh, &snapshot, &facts)?;
+    let again = drift(&fresh, &snapshot, &facts)?;
+    let grown = registry(nodes + 1)?.resolve();
+    let facts = Facts::new(&Config::default(), &grown, &[head], "ssh-ed25519 AAAA a\n", SecretKey::from_seed([1; 32]));
+    let changed = drift(&fresh, &grown, &facts)?;
     _ = writeln!(
         text,
-        "{nodes:<7} {seconds:<8.2} {files:<9} {:<12} {mib}",
+        "{nodes:<7} {seconds:<8.2} {files:<9} {:<12} {mib:<26} {first:<16.2} {again:<18.2} {changed:.2}",
         format!("{}.{}", gib / 1024, gib % 1024 * 10 / 1024)
     );
     Ok(())
+}
+
+/// How long it takes to say what all nodes would get.
+fn drift(renderer: &Renderer, snapshot: &Snapshot, facts: &Facts) -> Result<f64> {
+    let (begun, now) = (Instant::now(), renderer.now());
+    for node in snapshot.nodes() {
+        now.digest(node, facts)?;
+    }
+    Ok(begun.elapsed().as_secs_f64())
 }
