@@ -182,9 +182,8 @@ fn item(root: &Path, entry: &walkdir::DirEntry, roots: Roots, budget: &mut usize
         return Err(failed(path, "only files, directories and links may stand in an overlay"));
     };
     let (uid, gid) = roots.on_node(data.uid(), data.gid());
-    // Directories of overlays hand the head's group on to what is made in them; on nodes there is no such group.
-    let inherits = data.is_dir() && data.gid() == roots.gid;
-    let mode = data.mode() & if inherits { 0o5777 } else { 0o7777 };
+    // Directories of overlays hand the head's group on to what is made in them: on nodes that bit is there only if it is written down.
+    let mode = data.mode() & if data.is_dir() { 0o5777 } else { 0o7777 };
     Ok(Item { path: relative, kind, mode, uid, gid })
 }
 
