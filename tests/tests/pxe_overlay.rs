@@ -298,7 +298,7 @@ fn a_unit_that_fails_is_told(cluster: &Cluster) -> Result<()> {
     }
     let event = cluster.head.wait_event("the valve is stuck", SOON)?;
     assert_eq!(event.node.map(|node| node.to_string()).as_deref(), Some("n1"));
-    drift(cluster, "1 units not reloaded")?;
+    drift(cluster, "1 unit not reloaded")?;
     let mend = "mkdir /run/systemd/system/broken.service.d && cd /run/systemd/system/broken.service.d && \
                 printf '[Service]\\nExecReload=\\nExecReload=/bin/true\\n' > mended.conf && systemctl daemon-reload";
     prints(cluster, mend, "")?;
@@ -314,7 +314,7 @@ fn an_update_holds_nothing_up(cluster: &Cluster) -> Result<()> {
     prints(cluster, "timeout 60 sh -c 'until test -e /run/slow-begun; do sleep 0.2; done'", "")?;
     prints(cluster, "test -e /run/slow-reloads || echo under way; systemctl restart wulf-agent", "under way")?;
     prints(cluster, "journalctl -u wulf-agent | grep -ci 'timed out' || true", "0")?;
-    drift(cluster, "1 units not reloaded")?;
+    drift(cluster, "1 unit not reloaded")?;
     push_well(cluster, &[])?;
     drift(cluster, "none")?;
     prints(cluster, "test -e /run/slow-reloads && echo reloaded", "reloaded")

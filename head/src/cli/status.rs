@@ -109,7 +109,8 @@ fn drift(node: &NodeStatus, would: &NodeOverlays) -> Option<String> {
         drift.push(format!("{} edited", running.edited));
     }
     if running.stale_units > 0 {
-        drift.push(format!("{} units not reloaded", running.stale_units));
+        let units = if running.stale_units == 1 { "unit" } else { "units" };
+        drift.push(format!("{} {units} not reloaded", running.stale_units));
     }
     if would.error.is_some() {
         drift.push("overlays cannot be rendered".to_owned());
@@ -307,7 +308,7 @@ mod tests {
         let state = NodeState { system: new, runtime: new, ..NodeState::default() };
         assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "none");
         let state = NodeState { system: old, runtime: old, edited: 2, stale_units: 1, paused: false };
-        let all = "system overlay, runtime overlay, 2 edited, 1 units not reloaded";
+        let all = "system overlay, runtime overlay, 2 edited, 1 unit not reloaded";
         assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), all);
     }
 
