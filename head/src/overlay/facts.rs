@@ -1,5 +1,6 @@
 //! What templates see of the cluster, prepared once for all nodes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +9,11 @@ use std::{fs, io};
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
-use wulfpack_shared::id::Hash;
+use wulfpack_shared::id::{Hash, NodeName};
 use wulfpack_shared::identity::SecretKey;
 
 use crate::config::{Config, Paths};
+use crate::nodeset::NodeSet;
 use crate::registry::{Interface, Node, Snapshot};
 
 /// Everything that is not of one node. Made once for each snapshot: with ten thousand nodes it is not cheap.
@@ -24,6 +26,7 @@ pub struct Facts {
     pub(super) cluster: Value,
     pub(super) nodes: Value,
     pub(super) hosts: Value,
+    pub(super) groups: Value,
     pub(super) authorized_keys: String,
     pub(super) agent: Value,
     pub(super) ssh: SecretKey,
@@ -75,6 +78,7 @@ impl Facts {
             cluster: Value::from(Serde(cluster)),
             nodes,
             hosts: Value::from_safe_string(hosts(snapshot, &config.domain)),
+            groups: groups(snapshot),
             authorized_keys: authorized_keys.trim().to_owned(),
             agent: Value::from(Serde(Agent { port: config.ports.data })),
             ssh,
@@ -105,6 +109,27 @@ pub(super) fn view(node: &Node, domain: &str) -> Value {
 
 fn fqdn(node: &Node, domain: &str) -> String {
     if domain.is_empty() { node.name.to_string() } else { format!("{}.{domain}", node.name) }
+}
+
+/// What `@NAME` means in a nodeset, by name, folded: nodes of the group, else those with the profile; and `all`.
+fn groups(snapshot: &Snapshot) -> Value {
+    let mut members: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
+    let mut by_profile: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
+    for node in snapshot.nodes() {
+        members.entry("all").or_default().push(&node.name);
+        for group in &node.groups {
+            members.entry(group).or_default().push(&node.name);
+        }
+        for profile in &node.profiles {
+            by_profile.entry(profile).or_default().push(&node.name);
+        }
+    }
+    for (profile, names) in by_profile {
+        members.entry(profile).or_insert(names);
+    }
+    let folded =
+        |(name, names): (&str, Vec<&NodeName>)| (name.to_owned(), names.into_iter().collect::<NodeSet>().to_string());
+    members.into_iter().map(folded).collect::<BTreeMap<String, String>>().into()
 }
 
 /// Lines of `/etc/hosts` for all nodes: rendering them in a template for each node would take the square of their number. An address

@@ -16,6 +16,7 @@ use crate::registry::{Defaults, Registry};
 const NODES: &str = r#"
 nodes:
   full:
+    groups: [gpu, login]
     cluster name: hpc
     image name: rocky
     tags: {localtime: Europe/Berlin, ntp: "10.0.0.3, 10.0.0.4", gpuMigProfiles: "3g.20gb,3g.20gb;7g.40gb", PasswordlessRoot: "true"}

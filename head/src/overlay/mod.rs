@@ -5,7 +5,7 @@
 //! it, it is rendered once for each interface of the node, which it sees as `interface`. A template that renders to nothing
 //! but white space makes no file. A site's overlay hides the shipped one of the same name.
 //!
-//! Templates see `node`, `nodes`, `hosts`, `cluster`, `ssh`, `bmc`, `agent` and `overlay`; they reach no environment variable, and
+//! Templates see `node`, `nodes`, `hosts`, `groups`, `cluster`, `ssh`, `bmc`, `agent` and `overlay`; they reach no environment variable, and
 //! beside their overlay only the node's image and the directory `files`. An undefined name is an error, and a value with a line break cannot be printed: no field of
 //! the registry can add a line to a file.
 //!

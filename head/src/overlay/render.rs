@@ -244,6 +244,7 @@ fn values(node: &Node, facts: &Facts) -> Value {
         node => view(node, &domain.unwrap_or_default()),
         nodes => facts.nodes.clone(),
         hosts => facts.hosts.clone(),
+        groups => facts.groups.clone(),
         cluster => facts.cluster.clone(),
         agent => facts.agent.clone(),
         ssh => ssh,

@@ -77,7 +77,7 @@ fn fstab(text: &str) -> Result<String, Error> {
 /// Variables of which a template's text differs from node to node.
 const OF_NODE: [&str; 3] = ["node", "interface", "bmc"];
 /// Variables that are of all nodes together.
-const OF_ALL: [&str; 2] = ["nodes", "hosts"];
+const OF_ALL: [&str; 3] = ["nodes", "hosts", "groups"];
 /// Functions that look at the node by themselves.
 const LOOKS_AT_NODE: [&str; 4] = ["include_from_image", "readlink", "import_link", "ignition_json"];
 /// Functions that read files outside the overlay.
