@@ -80,8 +80,8 @@ fn system_overlay(head: &Head) -> Result<()> {
     overlay.write("etc/app/node.conf.j2", NODE_CONF)?;
     overlay.write("etc/app/both", "of the system overlay\n")?;
     overlay.write("lib/app/data", "through the image's own link\n")?;
-    overlay.write("home/alice/.profile", "umask 077\n")?;
-    let home = overlay.dir().join("rootfs/home/alice");
+    overlay.write("srv/alice/.profile", "umask 077\n")?;
+    let home = overlay.dir().join("rootfs/srv/alice");
     for path in [home.clone(), home.join(".profile")] {
         lchown(path, Some(1000), Some(1000))?;
     }
@@ -203,15 +203,15 @@ fn what_the_boot_brought(cluster: &Cluster) -> Result<()> {
         "cat /etc/app/run.conf /etc/issue /etc/app/both",
         "generation 1 of n1\nof the runtime overlay\nof the runtime overlay",
     )?;
-    let paths = "/etc/app/node.conf /etc/app/key /usr/local/bin/tool /srv/shared /home/alice /home/alice/.profile /etc/app/current \
+    let paths = "/etc/app/node.conf /etc/app/key /usr/local/bin/tool /srv/shared /srv/alice /srv/alice/.profile /etc/app/current \
                  /usr/lib/app/data /etc/app";
     let rights = "\
 644 0:0 /etc/app/node.conf
 600 0:42 /etc/app/key
 4755 0:0 /usr/local/bin/tool
 2770 33:33 /srv/shared
-755 1000:1000 /home/alice
-644 1000:1000 /home/alice/.profile
+755 1000:1000 /srv/alice
+644 1000:1000 /srv/alice/.profile
 777 0:0 /etc/app/current
 644 0:0 /usr/lib/app/data
 755 0:0 /etc/app";

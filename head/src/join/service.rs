@@ -11,7 +11,7 @@ use wulfpack_shared::identity::{Membership, Role, SecretKey, SignedMembership, T
 use wulfpack_shared::image::{Header, HeaderError, SignedHeader, Units};
 use wulfpack_shared::limits::{CERTIFICATE_MAX, NEIGHBOURS, OVERLAYS_MAX};
 use wulfpack_shared::net::clock::ClusterClock;
-use wulfpack_shared::overlay::{Bundle, Context, set_hash};
+use wulfpack_shared::overlay::Bundle;
 use wulfpack_shared::wire::{
     ControlRequest, ControlResponse, JoinAnswer, JoinRequest, NodeSettings, Refusal, RefusalReason, RenewAnswer,
     RenewRequest, ReportBatch, TrackImage, TrackRequest, decode,
@@ -44,12 +44,7 @@ pub trait Overlays: Send + Sync + Debug {
 
     /// What the overlays of these nodes come to.
     fn digests(&self, nodes: &[Arc<Node>], snapshot: &Arc<Snapshot>) -> Vec<Result<Digest, String>> {
-        let digest = |bundles: Vec<Bundle>| {
-            let hash = |context| set_hash(&bundles, context);
-            let bytes = bundles.iter().map(Bundle::len).sum();
-            Digest { system: hash(Context::System), runtime: hash(Context::Runtime), bytes }
-        };
-        nodes.iter().map(|node| self.render(node, snapshot).map(digest)).collect()
+        nodes.iter().map(|node| self.render(node, snapshot).map(|bundles| Digest::of_bundles(&bundles))).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wulfpack_shared::id::{Hash, NodeName};
-use wulfpack_shared::overlay::{Bundle, Context, hash_of_set};
+use wulfpack_shared::overlay::{Bundle, Context, hash_of_set, set_hash};
 
 use super::compiled::Compiled;
 use super::facts::Facts;
@@ -53,6 +53,13 @@ fn number(compiled: &Compiled, facts: &Facts) -> u64 {
 }
 
 impl Digest {
+    /// Of bundles that were rendered.
+    pub fn of_bundles(bundles: &[Bundle]) -> Self {
+        let hash = |context| set_hash(bundles, context);
+        let bytes = bundles.iter().map(Bundle::len).sum();
+        Self { system: hash(Context::System), runtime: hash(Context::Runtime), bytes }
+    }
+
     /// Of all parts, in the order in which they are applied.
     pub(super) fn of(parts: &[Part]) -> Self {
         let set = |index: usize| {

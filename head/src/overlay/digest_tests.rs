@@ -3,7 +3,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wulfpack_shared::identity::SecretKey;
-use wulfpack_shared::overlay::{Bundle, Context, set_hash};
 
 use super::*;
 use crate::config::Config;
@@ -50,10 +49,7 @@ impl Site {
         let now = self.renderer.now();
         let of = |node: &Arc<crate::registry::Node>| {
             let (digest, bundles) = (now.digest(node, &facts).unwrap(), now.render(node, &facts).unwrap());
-            let hash = |context| set_hash(&bundles, context);
-            let bytes = bundles.iter().map(Bundle::len).sum();
-            let (system, runtime) = (hash(Context::System), hash(Context::Runtime));
-            assert_eq!(digest, Digest { system, runtime, bytes }, "{}", node.name);
+            assert_eq!(digest, Digest::of_bundles(&bundles), "{}", node.name);
             digest
         };
         snapshot.nodes().map(of).collect()

@@ -16,7 +16,8 @@ const POLICY: &str = "set -e; d=/etc/selinux/lab/contexts/files; mkdir -p $d; \
 /// Prints the label of a file by getxattr(2), which is number 191 here.
 fn label(cluster: &Cluster, path: &str) -> Result<String> {
     let script = format!(
-        "perl -e '$b = \"\\0\" x 256; $n = syscall(191, \"{path}\", \"security.selinux\", $b, 256); print substr($b, 0, $n)'"
+        "perl -e '$p = \"{path}\"; $k = \"security.selinux\"; $b = \"\\0\" x 256; \
+         $n = syscall(191, $p, $k, $b, 256); print substr($b, 0, $n)'"
     );
     Ok(cluster.login(0, &script)?.trim_end_matches('\0').to_owned())
 }
