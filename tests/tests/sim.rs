@@ -128,7 +128,7 @@ fn golden_trace() {
     assert_eq!(world.trace(), GOLDEN);
 }
 
-const GOLDEN: u64 = 6_282_986_859_583_799_161;
+const GOLDEN: u64 = 15_838_918_239_395_813_553;
 
 /// Everything that goes wrong on clusters, by seed: see `Story`. `scripts/sim --seeds N` tries more.
 #[test]
@@ -152,5 +152,5 @@ fn a_node_whose_memory_alters_bits_suspects_itself_and_harms_nobody() {
     let scenario = Scenario { spec, faults, liars: vec![3], deadline: Mono::from_millis(60_000) };
     let (world, checker) = play(&scenario);
     assert_eq!(checker.self_suspects, [3].into(), "it, and nobody else");
-    assert!(ratio(&world) < 3.0, "the others are not held up: {:.3}", ratio(&world));
+    assert!(ratio(&world) < 1.5, "the others are not held up: {:.3}", ratio(&world));
 }

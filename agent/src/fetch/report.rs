@@ -28,6 +28,12 @@ pub struct Outcome {
     pub cpu_s: f64,
     /// The most memory that was resident at a time until then, in bytes; the image is no part of it.
     pub memory_peak: u64,
+    /// Requests sent until then, and those of them that were turned down for want of a slot.
+    pub requests: u64,
+    /// See `requests`.
+    pub turned_down: u64,
+    /// Messages sent to peers until then beside requests: what is held, and which slots are free.
+    pub messages: u64,
     /// Until the head had admitted this host.
     pub join_s: f64,
     /// Until the first unit was verified.
@@ -60,6 +66,8 @@ impl fmt::Display for Outcome {
         writeln!(f, "wasted      {}", human(self.wasted))?;
         writeln!(f, "processor   {:.3} s", self.cpu_s)?;
         writeln!(f, "memory      {} at most", human(self.memory_peak))?;
+        writeln!(f, "requests    {} ({} turned down)", self.requests, self.turned_down)?;
+        writeln!(f, "messages    {}", self.messages)?;
         writeln!(f, "joined      {:.3} s", self.join_s)?;
         writeln!(f, "first unit  {:.3} s", self.first_s)?;
         write!(f, "complete    {:.3} s", self.complete_s)

@@ -193,6 +193,7 @@ impl Fetching {
         let resumed: u64 = self.arriving.held.iter().filter_map(|run| geometry.run_len(*run)).sum();
         let first_s = self.until_complete(resumed).await?;
         let complete_s = secs(self.started.elapsed());
+        let stats = self.member.swarm.stats().await?;
         // Read once as a whole; peers are served meanwhile.
         let arriving = Arc::clone(&self.arriving);
         tokio::task::spawn_blocking(move || arriving.finish()).await??;
@@ -209,6 +210,9 @@ impl Fetching {
             served: summary.served,
             cpu_s: secs(used.cpu),
             memory_peak: used.memory_peak,
+            requests: stats.requests,
+            turned_down: stats.busy,
+            messages: stats.haves + stats.slot_messages,
             join_s: self.join_s,
             first_s,
             complete_s,

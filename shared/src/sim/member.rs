@@ -59,6 +59,8 @@ pub(super) struct Serving {
     pub(super) serve: ServeId,
     pub(super) asker: u32,
     pub(super) req: ReqId,
+    /// The asker is told what it will get.
+    pub(super) rarest: bool,
     /// Its transfer, once it is being served.
     pub(super) flow: Option<FlowId>,
 }

@@ -124,6 +124,9 @@ impl<T: Tracker> World<T> {
             sum.corrupt += stats.corrupt;
             sum.served += stats.served;
             sum.turned_down += stats.turned_down;
+            sum.haves += stats.haves;
+            sum.slot_messages += stats.slot_messages;
+            sum.ticks += stats.ticks;
         }
         sum
     }

@@ -22,6 +22,7 @@ impl<T: Tracker> World<T> {
             Output::Fetch { req, peer, choice, .. } => self.fetch(node, req, peer.0, choice, inputs),
             Output::Cancel { req } => self.cancel(node, req, inputs),
             Output::Serve { serve, run, .. } => self.serve(node, serve, run),
+            Output::Break(serve) => self.break_off(node, serve, inputs),
             Output::Refuse { serve, reason } => self.refuse(node, serve, reason),
             Output::Send { peer, message } => {
                 let input = Input::Message { peer: Self::peer(node), message };
@@ -101,7 +102,8 @@ impl<T: Tracker> World<T> {
         }
         member.next_serve += 1;
         let serve = ServeId(member.next_serve);
-        member.serves.push(Serving { serve, asker: from, req, flow: None });
+        let rarest = matches!(choice, Choice::Rarest { .. });
+        member.serves.push(Serving { serve, asker: from, req, rarest, flow: None });
         self.tell(to, Input::Asked { peer: PeerIx(from), serve, image: IMAGE, choice }, observer);
     }
 
@@ -119,10 +121,10 @@ impl<T: Tracker> World<T> {
     }
 
     fn serve(&mut self, node: u32, serve: ServeId, run: crate::image::Run) {
-        let Some(&mut Serving { asker, req, .. }) = self.members[node as usize].serving(serve) else { return };
+        let Some(&mut Serving { asker, req, rarest, .. }) = self.members[node as usize].serving(serve) else { return };
         // The header of the stream that the units come on: it is not overtaken by them.
         let input = Input::Assigned { req, run };
-        if let Some(conn) = self.members[node as usize].conns.get(asker).map(|conn| conn.id) {
+        if rarest && let Some(conn) = self.members[node as usize].conns.get(asker).map(|conn| conn.id) {
             let at = self.now.max(self.dark_between(node, asker)) + self.spec.links.latency;
             self.queue.push(at, Event::Message { conn, from: node, to: asker, input });
         }
@@ -172,6 +174,17 @@ impl<T: Tracker> World<T> {
             RefuseReason::NotHeld => End::Refused,
         };
         self.send(node, asker, |conn, to| Event::Message { conn, from: node, to, input: Input::Ended { req, end } });
+    }
+
+    /// The sender resets the stream of a transfer.
+    fn break_off(&mut self, node: u32, serve: ServeId, inputs: &mut VecDeque<Input>) {
+        let Some(Serving { asker, req, flow, .. }) = self.members[node as usize].take_serving(serve) else { return };
+        if let Some(flow) = flow {
+            self.end_flow(flow);
+        }
+        let input = Input::Ended { req, end: End::PeerGone };
+        self.send(node, asker, |conn, to| Event::Message { conn, from: node, to, input });
+        inputs.push_back(Input::Served { serve, complete: false });
     }
 
     fn give_turn(&mut self, node: u32) {

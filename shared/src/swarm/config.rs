@@ -37,7 +37,7 @@ impl Config {
             neighbours: NEIGHBOURS,
             neighbours_max: NEIGHBOURS_MAX,
             rtt: Duration::from_millis(1),
-            deadline_floor: Duration::from_millis(1000),
+            deadline_floor: Duration::from_millis(50),
             silence_floor: Duration::from_millis(1000),
         }
     }

@@ -7,10 +7,22 @@ use crate::time::Mono;
 
 const MAX_RUN: Duration = Duration::from_secs(60);
 
-/// The moving average of this member's own run times.
+/// How many runs are timed before the times count.
+const LEARNING: u32 = 16;
+/// So many runs in a row may miss their deadlines because their peers are dead.
+const DOUBTS_FREE: u32 = 2;
+/// No deadline is doubled more often than this while runs miss theirs.
+const DOUBTS_MAX: u32 = DOUBTS_FREE + 6;
+
+/// The moving average of this member's own run times, and how far they deviate from it (as RFC 6298 does for round trips).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pace {
     average: Duration,
+    deviation: Duration,
+    /// Runs timed, up to [`LEARNING`].
+    samples: u32,
+    /// Deadlines missed since the last run ended.
+    doubts: u32,
 }
 
 impl Pace {
@@ -18,12 +30,19 @@ impl Pace {
     pub(super) fn sample(&mut self, took: Duration, bytes: u64, run_len: u64) {
         let nanos = took.min(MAX_RUN).as_nanos() * u128::from(run_len.max(1)) / u128::from(bytes.max(1));
         let whole = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)).min(MAX_RUN);
-        self.average = if self.average.is_zero() { whole } else { (self.average * 7 + whole) / 8 };
+        self.doubts = 0;
+        self.samples = (self.samples + 1).min(LEARNING);
+        if self.average.is_zero() {
+            (self.average, self.deviation) = (whole, whole / 2);
+            return;
+        }
+        self.deviation = (self.deviation * 3 + self.average.abs_diff(whole)) / 4;
+        self.average = (self.average * 7 + whole) / 8;
     }
 
     /// A run missed its deadline: if all links became slow, no run would end in time and the average never learn of it.
     pub(super) fn missed(&mut self) {
-        self.average = (self.average * 3 / 2).min(MAX_RUN);
+        self.doubts = (self.doubts + 1).min(DOUBTS_MAX);
     }
 
     /// Time of one run; zero before the first.
@@ -31,12 +50,24 @@ impl Pace {
         self.average
     }
 
-    /// From when a run begins to be sent until it is overdue.
-    pub(super) fn deadline(&self, config: &Config) -> Duration {
-        if self.average.is_zero() {
-            return config.deadline_floor.max(config.silence_floor); // nobody knows yet how long a run takes
-        }
-        (self.average * 3 + config.rtt * 4).max(config.deadline_floor)
+    /// What `times` runs in one hardly ever take longer than.
+    pub(super) fn longest(&self, config: &Config, times: u32) -> Duration {
+        // Where all take alike for long, one that has to share its way with twice as many is no longer like them.
+        (self.average + (self.deviation * 4).max(self.average * 2)) * times + config.rtt * 4
+    }
+
+    /// From when `times` runs in one begin to be sent until they are overdue: their average time and four deviations, doubled
+    /// for each but the first two that were missed since the last one ended.
+    pub(super) fn deadline(&self, config: &Config, times: u32) -> Duration {
+        let least = if self.samples < LEARNING {
+            config.deadline_floor.max(config.silence_floor) // nobody knows yet how long a run takes beside others
+        } else {
+            config.deadline_floor
+        };
+        // One run more than asked for: a short one may share its way with others that are long.
+        let usual = self.longest(config, times.saturating_add(1));
+        let doublings = self.doubts.saturating_sub(DOUBTS_FREE);
+        (usual.max(least) * (1 << doublings)).min(MAX_RUN.max(usual))
     }
 }
 
@@ -72,6 +103,11 @@ impl Backoff {
         self.step = 0;
     }
 
+    /// When the wait is over.
+    pub(super) const fn until(&self) -> Mono {
+        self.until
+    }
+
     /// Whether the wait is over.
     pub(super) const fn is_over(&self, now: Mono) -> bool {
         self.until.0 <= now.0
@@ -90,18 +126,31 @@ mod tests {
         let config =
             Config { deadline_floor: Duration::from_millis(100), rtt: Duration::from_millis(1), ..Config::node() };
         let mut pace = Pace::default();
-        assert_eq!(pace.deadline(&config), Duration::from_secs(1), "before the first run");
+        assert_eq!(pace.deadline(&config, 1), Duration::from_secs(1), "before the first run");
         pace.sample(Duration::from_millis(1), 1 << 20, 1 << 20);
-        assert_eq!(pace.deadline(&config), Duration::from_millis(100));
+        assert_eq!(pace.deadline(&config, 1), Duration::from_secs(1), "one says little");
+        (0..LEARNING).for_each(|_| pace.sample(Duration::from_millis(1), 1 << 20, 1 << 20));
+        assert_eq!(pace.deadline(&config, 1), Duration::from_millis(100));
         pace = Pace::default();
         for _ in 0..64 {
             pace.sample(Duration::from_millis(100), 1 << 19, 1 << 20); // half a run
         }
-        assert_eq!(pace.deadline(&config).as_millis(), 604);
+        assert_eq!(pace.deadline(&config, 1).as_millis(), 1204, "all alike");
+        assert_eq!(pace.deadline(&config, 3).as_millis(), 2404);
+        for half in [50, 150].repeat(32) {
+            pace.sample(Duration::from_millis(half), 1 << 19, 1 << 20);
+        }
+        assert!((1000..1700).contains(&pace.deadline(&config, 1).as_millis()), "{:?}", pace.deadline(&config, 1));
+        let before = pace.deadline(&config, 1);
+        (0..2).for_each(|_| pace.missed());
+        assert_eq!(pace.deadline(&config, 1), before);
         pace.missed();
-        assert_eq!(pace.deadline(&config).as_millis(), 904);
+        assert_eq!(pace.deadline(&config, 1), before * 2);
+        pace.sample(Duration::from_millis(100), 1 << 19, 1 << 20);
+        assert!(pace.deadline(&config, 1) < before, "a run has ended");
         pace.sample(Duration::MAX, 0, u64::MAX); // hostile values
-        assert!(pace.run() <= MAX_RUN);
+        (0..99).for_each(|_| pace.missed());
+        assert!(pace.run() <= MAX_RUN && pace.deadline(&config, 1) <= MAX_RUN * 5);
     }
 
     #[test]

@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::image::Run;
-use crate::image::Units;
+use crate::image::{Run, Units};
 
 /// A peer, by the dense index that the shell gave it. An index stands for one key for the engine's whole life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -319,6 +318,8 @@ pub enum Output {
         /// What to send.
         run: Run,
     },
+    /// Stop sending for a peer's request: its receiver takes next to nothing. Answered with `Served`, unless that is on its way.
+    Break(ServeId),
     /// Turn a peer's request down.
     Refuse {
         /// Which request.

@@ -1,18 +1,17 @@
-//! Fetching: whom to ask for what, and what becomes of a request.
+//! What becomes of a request, from its sending to its end. Whom to ask for what: `source.rs`.
 
 use core::time::Duration;
 
 use super::bits::Ones;
 use super::deadline::FIRST_BACKOFF;
 use super::machine::Engine;
-use super::picker::below;
 use super::{Choice, End, Event, ImageIx, Misdeed, Output, PeerIx, ReqId};
 use crate::image::Run;
-use crate::limits::{CHUNK_MAX, RUN_UNITS_MAX};
+use crate::limits::RUN_UNITS_MAX;
 use crate::time::Mono;
 
-/// A slot is released after so many runs, and up to twice as many.
-const RUNS_PER_SLOT: u8 = 16;
+/// What so many neighbours hold is announced with the next run; what fewer hold at once: it may be nowhere else.
+const RARE: u16 = 4;
 /// The wait after a head had nothing for us.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -25,6 +24,8 @@ pub(super) struct Request {
     pub(super) run: Option<Run>,
     /// The units of `run` that are still to come, as bits.
     pub(super) left: u64,
+    /// How many runs of usual length it is worth.
+    pub(super) times: u32,
     /// Since when the peer works on it; `None` while it is queued behind another.
     pub(super) begun: Option<Mono>,
     /// The last sign of it.
@@ -51,105 +52,7 @@ impl Request {
     }
 }
 
-/// A slot that we hold at a peer.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct DownSlot {
-    pub(super) peer: PeerIx,
-    pub(super) active: ReqId,
-    pub(super) next: Option<ReqId>,
-    runs: u8,
-    limit: u8,
-}
-
 impl Engine {
-    /// Asks for as much as slots allow.
-    pub(super) fn fill(&mut self, now: Mono) {
-        self.hungry = false;
-        self.double_next = None;
-        if self.config.is_head() || now < self.store_full_until {
-            return;
-        }
-        for index in 0..self.down.len() {
-            let slot = self.down[index];
-            if slot.next.is_none() && slot.runs < slot.limit && self.usable(now, slot.peer) && self.may_go_on(slot.peer)
-            {
-                self.down[index].next = self.ask(now, slot.peer, None);
-            }
-        }
-        while self.down.len() < usize::from(self.config.slots_down) {
-            let Some(peer) = self.choose_source(now) else { break };
-            let Some(req) = self.ask(now, peer, Some(now)) else { break };
-            self.hold(peer, req);
-        }
-        if self.down.len() < usize::from(self.config.slots_down) {
-            self.endgame(now);
-            self.look_around(now);
-        }
-    }
-
-    pub(super) fn hold(&mut self, peer: PeerIx, req: ReqId) {
-        let limit = RUNS_PER_SLOT + below(&mut self.rng, u32::from(RUNS_PER_SLOT) + 1) as u8;
-        self.down.push(DownSlot { peer, active: req, next: None, runs: 1, limit });
-        if let Some(peer) = self.peers.get_mut(&peer) {
-            peer.free = peer.free.saturating_sub(1);
-        }
-    }
-
-    pub(super) fn usable(&self, now: Mono, peer: PeerIx) -> bool {
-        self.peers.get(&peer).is_some_and(|peer| peer.backoff.is_over(now))
-    }
-
-    fn may_go_on(&self, peer: PeerIx) -> bool {
-        !self.peers.get(&peer).is_some_and(super::peers::Peer::is_far) || self.may_cross(true)
-    }
-
-    /// Among peers with a free slot and something we want: a head before nodes (nobody else has what it has), then the one
-    /// of which we hold the fewest slots, then chance.
-    fn choose_source(&mut self, now: Mono) -> Option<PeerIx> {
-        let mut best = None;
-        let may_cross = self.may_cross(false);
-        for (&ix, peer) in &self.peers {
-            if peer.free == 0
-                || (peer.is_far() && !may_cross)
-                || !peer.backoff.is_over(now)
-                || !peer.images.iter().flatten().any(|theirs| !theirs.offer.is_empty())
-            {
-                continue;
-            }
-            let mut slots = self.down.iter().filter(|slot| slot.peer == ix);
-            let held = slots.clone().count();
-            if slots.any(|slot| slot.next.is_none()) {
-                continue; // the peer would take a request for that slot's follow-on
-            }
-            let key = (!peer.is_head(), held, below(&mut self.rng, u32::MAX), ix);
-            if best.is_none_or(|best| key < best) {
-                best = Some(key);
-            }
-        }
-        best.map(|(.., ix)| ix)
-    }
-
-    /// One request to a peer; `begun` is now unless it queues behind another.
-    fn ask(&mut self, now: Mono, ix: PeerIx, begun: Option<Mono>) -> Option<ReqId> {
-        let starved = self.is_starved(now);
-        let peer = self.peers.get(&ix)?;
-        let index =
-            peer.images.iter().position(|theirs| theirs.as_ref().is_some_and(|theirs| !theirs.offer.is_empty()))?;
-        let image_ix = ImageIx(u16::try_from(index).ok()?);
-        let theirs = peer.image(image_ix)?;
-        let image = self.images.get(index)?.as_ref()?;
-        let choice =
-            if peer.is_head() && image.has_table() && theirs.offer.next(0).is_some_and(|unit| !image.is_page(unit)) {
-                let max_bytes = u32::try_from(image.run_len).unwrap_or(u32::MAX).max(CHUNK_MAX);
-                Choice::Rarest { max_bytes, starved }
-            } else {
-                let least = u16::from(!peer.is_head()); // a head's own copy is not counted
-                let unit = image.picker.rarest(&mut self.rng, least, &theirs.offer)?;
-                Choice::Run(image.run_around(unit, image.run_len, |unit| theirs.offer.get(unit)))
-            };
-        Some(self.send_request(now, ix, image_ix, choice, begun))
-    }
-
     pub(super) fn send_request(
         &mut self,
         now: Mono,
@@ -166,6 +69,7 @@ impl Engine {
             image,
             run: None,
             left: 0,
+            times: self.image(image).map_or(1, |image| image.times(None)),
             begun,
             heard: now,
             doubled: false,
@@ -175,6 +79,9 @@ impl Engine {
         };
         if let Choice::Run(run) = choice {
             self.expect_run(&mut request, run);
+        }
+        if begun.is_some() {
+            self.look_by(now, now + self.deadline_of(&request));
         }
         self.requests.insert(req, request);
         self.stats.requests += 1;
@@ -188,6 +95,7 @@ impl Engine {
     /// The request will bring this run: its units are under way, except those that are here already.
     fn expect_run(&mut self, request: &mut Request, run: Run) {
         request.run = Some(run);
+        request.times = self.image(request.image).map_or(1, |image| image.times(Some(run)));
         for unit in run.iter().take(RUN_UNITS_MAX as usize) {
             let Some(image) = self.image_mut(request.image) else { return };
             if image.held.get(unit) {
@@ -319,13 +227,17 @@ impl Engine {
         }
         let Some(peer) = self.peers.get_mut(&request.peer) else { return };
         match end {
-            End::Done if whole => peer.backoff.worked(),
+            End::Done if whole => {
+                peer.backoff.worked();
+                peer.late.worked();
+            }
             End::Done | End::PeerGone if !request.corrupt && !request.cancelled => {
                 peer.backoff.failed(now, FIRST_BACKOFF)
             }
             End::Done | End::PeerGone | End::Cancelled => {}
             End::Busy => {
                 peer.free = 0;
+                self.offers.replied(now.since(request.heard));
                 self.stats.busy += 1;
             }
             End::Refused => {
@@ -333,7 +245,11 @@ impl Engine {
                 peer.free = peer.free.max(1); // there was a slot, and we did not take it
                 match request.run {
                     Some(run) => run.iter().for_each(|unit| self.forget_copy(request.peer, request.image, unit)),
-                    None => peer.backoff.pause(now, if request.starved { FIRST_BACKOFF } else { PAUSE }),
+                    None => {
+                        let pause = if request.starved { FIRST_BACKOFF } else { PAUSE };
+                        peer.backoff.pause(now, pause);
+                        self.again_at = Some(self.again_at.map_or(now + pause, |at| at.min(now + pause)));
+                    }
                 }
             }
             End::StoreFull => self.store_full_until = now + FIRST_BACKOFF,
@@ -344,7 +260,7 @@ impl Engine {
         self.image(ix).is_some_and(|image| image.holds(run))
     }
 
-    /// The request is over: its follow-on begins, or the slot is free.
+    /// The request is over: its follow-on begins, or the slot is free, or its peer keeps it for us for a moment.
     fn next_in_slot(&mut self, now: Mono, req: ReqId, end: End) {
         if let Some(slot) = self.down.iter_mut().find(|slot| slot.next == Some(req)) {
             slot.next = None;
@@ -355,16 +271,19 @@ impl Engine {
         }
         let Some(index) = self.down.iter().position(|slot| slot.active == req) else { return };
         let slot = &mut self.down[index];
-        match slot.next.take() {
-            Some(next) => {
-                slot.active = next;
-                slot.runs = slot.runs.saturating_add(1);
-                if let Some(request) = self.requests.get_mut(&next) {
-                    request.begun = Some(now);
-                    request.heard = now;
-                }
+        let Some(next) = slot.next.take() else {
+            slot.idle = end == End::Done && slot.runs < slot.limit;
+            if !slot.idle {
+                self.down.swap_remove(index);
             }
-            None => drop(self.down.swap_remove(index)),
+            return;
+        };
+        slot.active = next;
+        slot.runs = slot.runs.saturating_add(1);
+        if let Some(mut request) = self.requests.get(&next).copied() {
+            (request.begun, request.heard) = (Some(now), now);
+            self.look_by(now, now + self.deadline_of(&request));
+            self.requests.insert(next, request);
         }
     }
 
@@ -390,7 +309,7 @@ impl Engine {
         if complete {
             self.out.push_back(Output::Event(Event::Complete { image: ix }));
         }
-        self.announce(now, in_pages || complete);
-        self.hungry = true;
+        let rare = image.picker.copies(unit) < RARE;
+        self.announce(now, in_pages || complete, rare);
     }
 }

@@ -5,10 +5,15 @@ use core::time::Duration;
 
 use super::image::Image;
 use super::machine::Engine;
+use super::peers::{Peer, PeerImage};
 use super::{Event, ImageIx, Output, PeerIx};
 use crate::image::Run;
 use crate::limits::RUN_MAX;
 use crate::time::Mono;
+
+/// A node that lacks something and has said nothing for so many times as long as a run may take to be sent may be dead, and
+/// what it holds with it.
+const SILENT_PATIENCES: u32 = 2;
 
 /// How long a node that left with everything is taken to serve on: the default of the nodes' seed policy.
 const SERVES_ON: Duration = Duration::from_secs(600);
@@ -56,29 +61,68 @@ impl Engine {
         max_bytes: u32,
         starved: bool,
     ) -> Option<Run> {
+        let run = self.rarest_for(now, peer, ix, max_bytes, starved).or_else(|| {
+            self.discount_silent(now);
+            self.rarest_for(now, peer, ix, max_bytes, starved)
+        })?;
+        // What is not announced by then does not count as a copy any more: the receiver is slow, or dead.
+        let until = now + self.patience(ix, run);
+        self.given.push_back(Given { until, peer, image: ix, run });
+        Some(run)
+    }
+
+    fn rarest_for(&mut self, now: Mono, peer: PeerIx, ix: ImageIx, max_bytes: u32, starved: bool) -> Option<Run> {
         let image = self.images.get_mut(usize::from(ix.0))?.as_mut()?;
         let theirs = self.peers.get_mut(&peer)?.image_mut(ix)?;
-        let page = theirs.offer.next(0).filter(|&unit| image.is_page(unit));
+        let offer = image.offer_to(theirs);
+        let page = offer.next(0).filter(|&unit| image.is_page(unit));
         let unit = match page {
             Some(page) => page,
-            None => image.picker.rarest(&mut self.rng, 0, &theirs.offer)?,
+            None => image.picker.rarest(&mut self.rng, 0, &offer)?,
         };
         let copies = image.picker.copies(unit);
         let known = copies > 0 || now < image.outside_until;
         if page.is_none() && known && !starved {
             return None;
         }
-        let fits = |unit| image.picker.copies(unit) == copies && theirs.offer.get(unit);
+        let fits = |unit| image.picker.copies(unit) == copies && offer.get(unit);
         let run = image.run_around(unit, u64::from(max_bytes).min(RUN_MAX), fits);
         for unit in run.iter() {
-            theirs.offer.clear(unit);
             theirs.given.set(unit);
             image.picker.gained(unit);
         }
-        // What is not announced by then does not count as a copy any more: the receiver is slow, or dead.
-        let until = now + self.patience(ix, run);
-        self.given.push_back(Given { until, peer, image: ix, run });
         Some(run)
+    }
+
+    /// (A head.) Does not count what silent nodes hold, until they are heard of again. Only where a head has nothing to give
+    /// otherwise.
+    pub(super) fn discount_silent(&mut self, now: Mono) {
+        let patience = self.usual_patience() * SILENT_PATIENCES;
+        let silent = |peer: &Peer| {
+            !peer.discounted && now.since(peer.heard) > patience && peer.images.iter().flatten().any(PeerImage::is_open)
+        };
+        let all: Vec<PeerIx> = self.peers.iter().filter(|(_, peer)| silent(peer)).map(|(&ix, _)| ix).collect();
+        all.into_iter().for_each(|ix| self.discount(ix, true));
+    }
+
+    /// Something came of a peer: what it holds counts.
+    pub(super) fn heard_of(&mut self, now: Mono, ix: PeerIx) {
+        let Some(peer) = self.peers.get_mut(&ix) else { return };
+        peer.heard = now;
+        if peer.discounted {
+            self.discount(ix, false);
+        }
+    }
+
+    fn discount(&mut self, ix: PeerIx, discounted: bool) {
+        let Some(peer) = self.peers.get_mut(&ix).filter(|peer| !peer.is_head()) else { return };
+        peer.discounted = discounted;
+        for (image, theirs) in self.images.iter_mut().zip(&peer.images) {
+            let (Some(image), Some(theirs)) = (image, theirs) else { continue };
+            for unit in theirs.has.iter() {
+                if discounted { image.unconfirm(unit) } else { image.confirm(unit, false) }
+            }
+        }
     }
 
     /// The peer did not get the run, or never announced it: it holds no copy.
@@ -88,9 +132,6 @@ impl Engine {
         for unit in run.iter() {
             if theirs.given.clear(unit) {
                 image.picker.lost(unit);
-                if image.held.get(unit) {
-                    theirs.offer.set(unit);
-                }
             }
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::PeerIx;
 use super::bits::Bits;
+use super::offer::Offer;
+use super::peers::PeerImage;
 use super::picker::Picker;
 use crate::image::{Run, Units};
 use crate::limits::{CHUNK_MAX, CHUNKS_MAX, RUN_MAX, RUN_UNITS_MAX};
@@ -29,8 +31,13 @@ pub(super) struct Image {
     pub(super) pending: Vec<u8>,
     /// On a node: units wanted and not under way, by copies at other nodes. On a head: units held, by copies outside.
     pub(super) picker: Picker,
-    /// On a node: neighbours in its own rack that hold the unit.
-    pub(super) near: Vec<u8>,
+    /// On a node: the units in the picker.
+    wanted: Bits,
+    /// Changes whenever a peer that had nothing to offer may have something without having said so.
+    pub(super) epoch: u64,
+    /// On a node: neighbours in its own rack that hold the unit, and the units of which there are any.
+    near: Vec<u8>,
+    held_near: Bits,
     /// On a head: live nodes that said they hold the unit.
     pub(super) confirmed: Vec<u16>,
     /// On a head: units held by fewer than two live nodes.
@@ -65,7 +72,10 @@ impl Image {
             log: vec![],
             pending: vec![0; total as usize],
             picker: Picker::new(total),
+            wanted: Bits::new(if head { 0 } else { total }),
+            epoch: 1,
             near: if head { vec![] } else { vec![0; total as usize] },
+            held_near: Bits::new(if head { 0 } else { total }),
             confirmed: if head { vec![0; total as usize] } else { vec![] },
             thin: total,
             bare: total,
@@ -97,9 +107,58 @@ impl Image {
         true
     }
 
-    /// Whether a neighbour in our own rack is known to hold the unit.
-    pub(super) fn is_near(&self, unit: u32) -> bool {
-        self.near.get(unit as usize).is_some_and(|&holders| holders > 0)
+    /// (A node.) A unit became wanted (`true`), or is no longer.
+    pub(super) fn set_wanted(&mut self, unit: u32, wanted: bool) {
+        if wanted && self.wanted.set(unit) {
+            self.picker.insert(unit);
+            self.epoch += 1;
+        } else if !wanted && self.wanted.clear(unit) {
+            self.picker.remove(unit);
+        }
+    }
+
+    pub(super) fn wants(&self, unit: u32) -> bool {
+        self.wanted.get(unit)
+    }
+
+    /// (A node.) One more neighbour in our own rack holds the unit, or one less.
+    pub(super) fn near_holder(&mut self, unit: u32, more: bool) {
+        let Some(holders) = self.near.get_mut(unit as usize) else { return };
+        *holders = if more { holders.saturating_add(1) } else { holders.saturating_sub(1) };
+        if *holders > 0 {
+            self.held_near.set(unit);
+        } else if self.held_near.clear(unit) {
+            self.epoch += 1;
+        }
+    }
+
+    /// (A node.) Nothing is known of our own rack any more.
+    pub(super) fn forget_near(&mut self) {
+        self.near.fill(0);
+        self.held_near = Bits::new(self.wanted.len());
+        self.epoch += 1;
+    }
+
+    /// What a peer offers us, a node; `beyond`: not what our own rack holds.
+    pub(super) fn offer_of<'a>(&'a self, theirs: &'a PeerImage, beyond: bool) -> Offer<'a> {
+        Offer::to_node(&theirs.has, &self.wanted, beyond.then_some(&self.held_near))
+    }
+
+    /// What we, a head, offer a peer.
+    pub(super) fn offer_to<'a>(&'a self, theirs: &'a PeerImage) -> Offer<'a> {
+        Offer::of_head(&self.held, &theirs.has, &theirs.given)
+    }
+
+    /// Whether a peer offers us anything. Remembered until that may have changed.
+    pub(super) fn has_offer(&self, theirs: &mut PeerImage, beyond: bool) -> bool {
+        if theirs.barren == self.epoch {
+            return false;
+        }
+        match self.offer_of(theirs, beyond).next_around(theirs.hint) {
+            Some(unit) => theirs.hint = unit,
+            None => theirs.barren = self.epoch,
+        }
+        theirs.barren != self.epoch
     }
 
     pub(super) const fn has_table(&self) -> bool {

@@ -43,9 +43,24 @@ impl Engine {
             self.redraw(now);
         }
         if was_capped != self.locality.is_capped() {
-            self.offer_anew();
+            self.look_near();
         }
         self.hungry = true;
+    }
+
+    /// Finds out what the own rack holds, which is not followed while nothing is limited.
+    fn look_near(&mut self) {
+        for (index, image) in self.images.iter_mut().enumerate() {
+            let Some(image) = image else { continue };
+            image.forget_near();
+            if !self.locality.is_capped() {
+                continue;
+            }
+            let near = self.peers.values().filter(|peer| peer.is_near());
+            for theirs in near.filter_map(|peer| peer.images.get(index)?.as_ref()) {
+                theirs.has.iter().for_each(|unit| image.near_holder(unit, true));
+            }
+        }
     }
 
     /// Draws how many flows from other racks this node may have: on average its share of the rack's.
@@ -64,26 +79,9 @@ impl Engine {
         if !self.locality.is_capped() {
             return true;
         }
-        let far = |slot: &&super::fetch::DownSlot| self.peers.get(&slot.peer).is_some_and(Peer::is_far);
+        let far = |slot: &&super::source::DownSlot| self.peers.get(&slot.peer).is_some_and(Peer::is_far);
         let flows = self.down.iter().filter(far).count();
         flows < self.locality.allowed + usize::from(held)
-    }
-
-    /// Computes anew what each peer offers.
-    fn offer_anew(&mut self) {
-        let capped = self.locality.is_capped();
-        for peer in self.peers.values_mut().filter(|peer| peer.is_far()) {
-            for (image, theirs) in self.images.iter().zip(&mut peer.images) {
-                let (Some(image), Some(theirs)) = (image, theirs) else { continue };
-                for unit in theirs.has.iter() {
-                    if image.picker.contains(unit) && !(capped && image.is_near(unit)) {
-                        theirs.offer.set(unit);
-                    } else {
-                        theirs.offer.clear(unit);
-                    }
-                }
-            }
-        }
     }
 }
 

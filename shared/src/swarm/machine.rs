@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::deadline::{Backoff, Pace};
-use super::fetch::{DownSlot, Request};
+use super::fetch::Request;
 use super::head::Given;
 use super::image::Image;
 use super::locality::Locality;
@@ -15,6 +15,7 @@ use super::neighbours::Known;
 use super::peers::Peer;
 use super::serve::UpSlot;
 use super::slots::Offers;
+use super::source::DownSlot;
 use super::trust::Suspicion;
 use super::{Config, ImageIx, Input, Output, PeerIx, Reason, ReqId, Stats};
 use crate::image::{Run, Units};
@@ -51,6 +52,10 @@ pub struct Engine {
     pub(super) nothing_since: Option<Mono>,
     /// Something changed that may let us ask for more.
     pub(super) hungry: bool,
+    /// When deadlines are next looked at.
+    pub(super) look_at: Option<Mono>,
+    /// When a peer may be asked again that had nothing for us.
+    pub(super) again_at: Option<Mono>,
     /// Slots are free, and from then on a request may be doubled.
     pub(super) double_next: Option<Mono>,
     pub(super) locality: Locality,
@@ -93,6 +98,8 @@ impl Engine {
             store_full_until: Mono::ZERO,
             nothing_since: None,
             hungry: false,
+            look_at: None,
+            again_at: None,
             double_next: None,
             locality: Locality::default(),
             hears_progress: false,
@@ -112,7 +119,15 @@ impl Engine {
         if self.keep_at.is_none() && !(self.images.is_empty() && self.peers.is_empty()) {
             self.keep_at = Some(now);
         }
-        self.check_deadlines(now);
+        if self.look_at.is_some_and(|at| at <= now) {
+            self.check_deadlines(now);
+        }
+        for timer in [&mut self.double_next, &mut self.again_at] {
+            if timer.is_some_and(|at| at <= now) {
+                *timer = None;
+                self.hungry = true;
+            }
+        }
         self.expire_given(now);
         if self.keep_at.is_some_and(|at| at <= now) {
             self.housekeeping(now);
@@ -133,7 +148,7 @@ impl Engine {
 
     fn dispatch(&mut self, now: Mono, input: Input) {
         match input {
-            Input::Tick => {}
+            Input::Tick => self.stats.ticks += 1,
             Input::Image { image, units } => self.on_image(image, units),
             Input::Table { image, lens } => self.on_table(image, lens),
             Input::Held { image, run } => self.on_held(now, image, run),
@@ -167,13 +182,13 @@ impl Engine {
 
     /// When to hand in [`Input::Tick`], and why.
     pub fn poll_timeout(&self) -> Option<(Mono, Reason)> {
-        let due = self.next_due().map(|at| (at, Reason::Deadline));
-        let flush = self.flush_at.map(|at| (at, Reason::Announce));
-        let keep = self.keep_at.map(|at| (at, Reason::Housekeeping));
-        let widen = self.offers.widen_at.map(|at| (at, Reason::Announce));
-        let given = self.given.front().map(|given| (given.until, Reason::Housekeeping));
-        let redraw = self.locality.redraw_at.filter(|_| !self.down.is_empty()).map(|at| (at, Reason::Housekeeping));
-        [due, flush, widen, given, redraw, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
+        let due = earliest([self.look_at, self.double_next]).map(|at| (at, Reason::Deadline));
+        let announce = earliest([self.flush_at, self.offers.widen_at]).map(|at| (at, Reason::Announce));
+        let redraw = self.locality.redraw_at.filter(|_| !self.down.is_empty());
+        let given = self.given.front().map(|given| given.until);
+        let keep = earliest([self.keep_at, self.again_at, given, redraw]);
+        let keep = keep.map(|at| (at, Reason::Housekeeping));
+        [due, announce, keep].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
     /// What was counted so far.
@@ -257,14 +272,14 @@ impl Engine {
         let Some(total) = self.image(ix).map(|image| image.total) else { return };
         for unit in run.first..run.end().min(total) {
             self.take_over(now, ix, unit);
-            let Some(image) = self.image_mut(ix).filter(|_| head) else { continue };
-            image.picker.insert(unit);
-            for theirs in self.peers.values_mut().filter_map(|peer| peer.image_mut(ix)) {
-                if !theirs.has.get(unit) && !theirs.given.get(unit) {
-                    theirs.offer.set(unit);
-                }
+            if let Some(image) = self.image_mut(ix).filter(|_| head) {
+                image.picker.insert(unit);
             }
         }
         self.check_covered(ix);
     }
+}
+
+fn earliest<const N: usize>(times: [Option<Mono>; N]) -> Option<Mono> {
+    times.into_iter().flatten().min()
 }

@@ -4,7 +4,8 @@
 //! it says `Fetch { peer, run }`, the shell streams, hashes and stores, and answers `Verified` or `Corrupt`.
 //!
 //! * `machine.rs`: state, dispatch, timers; `image.rs` and `peers.rs`: what we and others hold.
-//! * `fetch.rs` and `tail.rs`: requests, deadlines, endgame, starving; `picker.rs`: rarest first; `trust.rs`: corrupt units.
+//! * `source.rs`: whom to ask for what; `offer.rs`: what a peer has for us; `picker.rs`: rarest first.
+//! * `fetch.rs` and `tail.rs`: requests, deadlines, endgame, starving; `deadline.rs`: how long a run may take; `trust.rs`: corrupt units.
 //! * `serve.rs` and `slots.rs`: slots, and who is told of free ones; `head.rs`: what a head gives out; `have.rs`: announcements; `neighbours.rs`: dialling and parting.
 //! * `locality.rs`: how much a node asks of other racks.
 //! * `event.rs`: the contract, every input and output; `config.rs` and `stats.rs`: what goes in once and what is counted.
@@ -19,10 +20,12 @@ mod image;
 mod locality;
 mod machine;
 mod neighbours;
+mod offer;
 mod peers;
 mod picker;
 mod serve;
 mod slots;
+mod source;
 mod stats;
 mod tail;
 mod trust;

@@ -205,6 +205,7 @@ impl Engine {
     /// Everything that has no hurry.
     pub(super) fn housekeeping(&mut self, now: Mono) {
         self.part(now);
+        self.break_crawling(now);
         for known in self.known.values_mut() {
             if known.dialled.is_some_and(|at| now.since(at) >= DIAL_WAIT) {
                 known.dialled = None;

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::bits::{Bits, Tree};
+use super::bits::Bits;
 use super::deadline::Backoff;
 use super::image::Image;
 use super::machine::Engine;
@@ -22,14 +22,22 @@ pub(super) struct PeerImage {
     pub(super) has: Bits,
     /// Units that it and we hold.
     pub(super) common: u32,
-    /// On a node: what it holds and we want. On a head: what it lacks and was not sent.
-    pub(super) offer: Tree,
+    /// The image's epoch in which it was found to offer nothing; and where something was found last.
+    pub(super) barren: u64,
+    pub(super) hint: u32,
     /// On a head: units sent to it that it has not announced yet; each counts as a copy.
     pub(super) given: Bits,
     /// How much of our log it was told.
     pub(super) told: usize,
     pub(super) told_complete: bool,
     repeats: u64,
+}
+
+impl PeerImage {
+    /// Whether it lacks something, and has something.
+    pub(super) const fn is_open(&self) -> bool {
+        !self.has.is_full() && self.has.ones() > 0
+    }
 }
 
 /// A connected peer.
@@ -44,8 +52,15 @@ pub(super) struct Peer {
     pub(super) told_free: u8,
     /// Since when it waits for a slot that it was refused.
     pub(super) came_in_vain: Option<Mono>,
-    /// Do not ask it before this.
+    /// It failed: do not ask it before this.
     pub(super) backoff: Backoff,
+    /// It missed a deadline: do not ask it before this, unless there is nobody else.
+    pub(super) late: Backoff,
+    /// It takes next to nothing of what it is sent: no slots for it before this.
+    pub(super) crawls: Backoff,
+    /// (On a head.) When anything last came of it; and whether what it holds does not count, as it has been silent since.
+    pub(super) heard: Mono,
+    pub(super) discounted: bool,
     /// Last request, either way.
     pub(super) used: Mono,
     /// Since when both have had everything.
@@ -64,6 +79,10 @@ impl Peer {
             told_free: 0,
             came_in_vain: None,
             backoff: Backoff::default(),
+            late: Backoff::default(),
+            crawls: Backoff::default(),
+            heard: now,
+            discounted: false,
             used: now,
             both_complete: None,
             rejects: (now, 0),
@@ -93,6 +112,24 @@ impl Peer {
         self.images.get_mut(usize::from(image.0))?.as_mut()
     }
 
+    /// Whether it may be asked: it neither failed nor was late just now.
+    pub(super) const fn is_usable(&self, now: Mono) -> bool {
+        self.backoff.is_over(now) && self.late.is_over(now)
+    }
+
+    /// Whether it offers us, a node, anything; `capped`: flows from other racks are limited.
+    pub(super) fn offers(&mut self, images: &[Option<Image>], capped: bool) -> bool {
+        self.first_offered(images, capped).is_some()
+    }
+
+    /// The first image of which it offers us something.
+    pub(super) fn first_offered(&mut self, images: &[Option<Image>], capped: bool) -> Option<usize> {
+        let beyond = capped && self.is_far();
+        images.iter().zip(&mut self.images).position(|(ours, theirs)| {
+            ours.as_ref().zip(theirs.as_mut()).is_some_and(|(ours, theirs)| ours.has_offer(theirs, beyond))
+        })
+    }
+
     pub(super) fn has(&self, image: ImageIx, unit: u32) -> bool {
         self.image(image).is_some_and(|theirs| theirs.has.get(unit))
     }
@@ -108,20 +145,15 @@ impl Peer {
         if self.images.len() <= index {
             self.images.resize_with(index + 1, || None);
         }
-        self.images[index].get_or_insert_with(|| {
-            let mut offer = Tree::new(image.total);
-            if head {
-                image.held.iter().for_each(|unit| offer.set(unit));
-            }
-            PeerImage {
-                has: Bits::new(image.total),
-                common: 0,
-                offer,
-                given: Bits::new(if head { image.total } else { 0 }),
-                told: 0,
-                told_complete: false,
-                repeats: 0,
-            }
+        self.images[index].get_or_insert_with(|| PeerImage {
+            has: Bits::new(image.total),
+            common: 0,
+            barren: 0,
+            hint: 0,
+            given: Bits::new(if head { image.total } else { 0 }),
+            told: 0,
+            told_complete: false,
+            repeats: 0,
         });
     }
 }
@@ -131,32 +163,32 @@ impl Engine {
         if !self.peers.contains_key(&from) {
             return;
         }
+        self.heard_of(now, from);
         match message {
             PeerMessage::Have { image, ranges } => self.on_have(from, image, &ranges),
             PeerMessage::Lost { image, unit } => self.forget_copy(from, image, unit),
             PeerMessage::Slots { free } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.free = free;
+                    self.hungry |= free > 0;
                 }
             }
             PeerMessage::Refuted { image, unit } => self.on_refuted(now, from, image, unit),
             PeerMessage::Full => self.turned_away(now, from),
             PeerMessage::Bye => self.left_politely(from),
         }
-        self.hungry = true;
     }
 
     fn on_have(&mut self, from: PeerIx, ix: ImageIx, ranges: &[Run]) {
-        let head = self.config.is_head();
-        let capped = self.locality.is_capped();
-        let mut near_now = vec![];
+        let (head, capped) = (self.config.is_head(), self.locality.is_capped());
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         if !is_ascending(ranges, image.total) {
             return self.misbehaved(from, Misdeed::Nonsense);
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let (counted, near, far) = (!peer.is_head(), peer.is_near(), peer.is_far());
+        let (counted, near) = (!peer.is_head(), capped && peer.is_near());
         let Some(theirs) = peer.image_mut(ix) else { return };
+        let mut offers = false;
         for unit in ranges.iter().flat_map(|run| run.iter()) {
             if !theirs.has.set(unit) {
                 theirs.repeats += 1;
@@ -164,103 +196,75 @@ impl Engine {
             }
             theirs.common += u32::from(image.held.get(unit));
             if head {
-                theirs.offer.clear(unit);
                 let was_given = theirs.given.clear(unit);
                 if counted {
                     image.confirm(unit, was_given);
                 }
-            } else {
-                if counted {
-                    image.picker.gained(unit);
-                }
-                if near && let Some(holders) = image.near.get_mut(unit as usize) {
-                    *holders = holders.saturating_add(1);
-                    if capped && *holders == 1 {
-                        near_now.push(unit);
-                    }
-                }
-                if image.picker.contains(unit) && !(far && capped && image.is_near(unit)) {
-                    theirs.offer.set(unit);
-                }
+                continue;
+            }
+            offers |= image.wants(unit);
+            if counted {
+                image.picker.gained(unit);
+            }
+            if near {
+                image.near_holder(unit, true);
             }
         }
-        let flood = theirs.repeats > REPEATS_MAX * u64::from(image.total) + 4096;
-        for theirs in self.peers.values_mut().filter(|peer| peer.is_far()).filter_map(|peer| peer.image_mut(ix)) {
-            near_now.iter().for_each(|&unit| theirs.offer.clear(unit));
+        if offers {
+            theirs.barren = 0;
+            self.hungry = true;
         }
-        if flood {
+        if theirs.repeats > REPEATS_MAX * u64::from(image.total) + 4096 {
             self.misbehaved(from, Misdeed::Flood);
-        } else {
+        } else if head {
             self.check_covered(ix);
         }
     }
 
     /// The peer does not hold the unit, or what it holds is bad.
     pub(super) fn forget_copy(&mut self, from: PeerIx, ix: ImageIx, unit: u32) {
-        let head = self.config.is_head();
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let (counted, near) = (!peer.is_head(), peer.is_near());
+        let (counted, near) = (!peer.is_head(), self.locality.is_capped() && peer.is_near());
         let Some(theirs) = peer.image_mut(ix) else { return };
         if !theirs.has.clear(unit) {
             return;
         }
         theirs.common -= u32::from(image.held.get(unit));
-        if head {
-            if image.held.get(unit) {
-                theirs.offer.set(unit);
-            }
+        if self.config.is_head() {
             if counted {
                 image.unconfirm(unit);
             }
-        } else {
-            theirs.offer.clear(unit);
-            if counted {
-                image.picker.lost(unit);
-            }
-            if near {
-                self.far_again(ix, &[unit]);
-            }
+            return;
         }
-    }
-
-    /// A neighbour in our own rack holds these no longer.
-    fn far_again(&mut self, ix: ImageIx, units: &[u32]) {
-        let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
-        for &unit in units {
-            let Some(holders) = image.near.get_mut(unit as usize) else { continue };
-            *holders = holders.saturating_sub(1);
-            if *holders > 0 || !image.picker.contains(unit) {
-                continue;
-            }
-            for peer in self.peers.values_mut().filter(|peer| peer.is_far()) {
-                if let Some(theirs) = peer.image_mut(ix).filter(|theirs| theirs.has.get(unit)) {
-                    theirs.offer.set(unit);
-                }
-            }
+        if counted {
+            image.picker.lost(unit);
+        }
+        if near {
+            image.near_holder(unit, false);
         }
     }
 
     /// Takes a peer out of all counts. Its requests are ended by the shell.
     pub(super) fn remove_peer(&mut self, ix: PeerIx) -> Option<Peer> {
         let peer = self.peers.remove(&ix)?;
-        let counted = !peer.is_head();
+        let (counted, head) = (!peer.is_head(), self.config.is_head());
+        let near = self.locality.is_capped() && peer.is_near();
         for (image, theirs) in self.images.iter_mut().zip(&peer.images) {
             let (Some(image), Some(theirs), true) = (image, theirs, counted) else { continue };
             for unit in theirs.has.iter() {
-                if self.config.is_head() {
+                if head && !peer.discounted {
                     image.unconfirm(unit);
-                } else {
-                    image.picker.lost(unit);
+                }
+                if head {
+                    continue;
+                }
+                image.picker.lost(unit);
+                if near {
+                    image.near_holder(unit, false);
                 }
             }
             theirs.given.iter().for_each(|unit| image.picker.lost(unit));
-        }
-        if peer.is_near() && !self.config.is_head() {
-            for (index, theirs) in (0u16..).zip(&peer.images) {
-                let held: Vec<u32> = theirs.iter().flat_map(|theirs| theirs.has.iter()).collect();
-                self.far_again(ImageIx(index), &held);
-            }
         }
         self.drop_serves(ix);
         Some(peer)
@@ -268,24 +272,8 @@ impl Engine {
 
     /// A unit became wanted (`true`), or is no longer.
     pub(super) fn set_wanted(&mut self, ix: ImageIx, unit: u32, wanted: bool) {
-        let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
-        if image.picker.contains(unit) == wanted {
-            return;
-        }
-        if wanted {
-            image.picker.insert(unit);
-        } else {
-            image.picker.remove(unit);
-        }
-        let beyond = self.locality.is_capped() && image.is_near(unit);
-        for peer in self.peers.values_mut() {
-            let hidden = beyond && peer.is_far();
-            let Some(theirs) = peer.image_mut(ix) else { continue };
-            if !wanted {
-                theirs.offer.clear(unit);
-            } else if theirs.has.get(unit) && !hidden {
-                theirs.offer.set(unit);
-            }
+        if let Some(image) = self.image_mut(ix) {
+            image.set_wanted(unit, wanted);
         }
     }
 

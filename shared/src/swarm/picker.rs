@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::Rng;
 
-use super::bits::Tree;
+use super::offer::Offer;
 
 /// How many units are looked at from the rarest on before chance decides.
 const LOOKS: u32 = 256;
@@ -106,11 +106,8 @@ impl Picker {
     }
 
     /// A rarest unit of `offered`, ties broken by chance. Exact if it is among the 256 rarest with `least` or more copies;
-    /// beyond, the rarest of sixteen random ones of `offered`. At most 256 looks and 16 searches of O(log64 M).
-    pub(super) fn rarest(&self, rng: &mut ChaCha8Rng, least: u16, offered: &Tree) -> Option<u32> {
-        if offered.is_empty() {
-            return None;
-        }
+    /// beyond, the rarest of sixteen random ones of `offered`. At most 256 looks and 16 searches of M / 64 words.
+    pub(super) fn rarest(&self, rng: &mut ChaCha8Rng, least: u16, offered: &Offer<'_>) -> Option<u32> {
         let mut looks = LOOKS;
         for bucket in self.buckets.iter().skip(usize::from(least)) {
             let len = u32::try_from(bucket.len()).unwrap_or(u32::MAX);
@@ -130,13 +127,10 @@ impl Picker {
         None
     }
 
-    fn sample(&self, rng: &mut ChaCha8Rng, least: u16, offered: &Tree) -> Option<u32> {
+    fn sample(&self, rng: &mut ChaCha8Rng, least: u16, offered: &Offer<'_>) -> Option<u32> {
         let units = u32::try_from(self.pos.len()).unwrap_or(u32::MAX);
         (0..SAMPLES)
-            .filter_map(|_| {
-                let from = below(rng, units);
-                offered.next(from).or_else(|| offered.next(0))
-            })
+            .map_while(|_| offered.next_around(below(rng, units)))
             .filter(|&unit| self.contains(unit) && self.copies(unit) >= least)
             .min_by_key(|&unit| self.copies(unit))
     }
@@ -147,12 +141,19 @@ mod tests {
     use proptest::prelude::*;
     use rand_core::SeedableRng;
 
+    use super::super::bits::Bits;
     use super::*;
 
-    fn tree(units: u32, members: impl Iterator<Item = u32>) -> Tree {
-        let mut tree = Tree::new(units);
-        members.for_each(|unit| tree.set(unit));
-        tree
+    fn bits(units: u32, members: impl Iterator<Item = u32>) -> Bits {
+        let mut bits = Bits::new(units);
+        for unit in members {
+            bits.set(unit);
+        }
+        bits
+    }
+
+    fn only(bits: &Bits) -> Offer<'_> {
+        Offer::to_node(bits, bits, None)
     }
 
     proptest! {
@@ -170,9 +171,9 @@ mod tests {
                 picker.insert(unit);
             }
             for index in out { picker.remove(index.index(copies.len()) as u32); }
-            let offered = tree(units, (0..units).filter(|unit| offer >> (unit % 64) & 1 == 1 && picker.contains(*unit)));
+            let offered = bits(units, (0..units).filter(|unit| offer >> (unit % 64) & 1 == 1 && picker.contains(*unit)));
             let best = (0..units).filter(|&unit| offered.get(unit) && picker.copies(unit) > 0).map(|unit| picker.copies(unit)).min();
-            let got = picker.rarest(&mut ChaCha8Rng::seed_from_u64(seed), 1, &offered);
+            let got = picker.rarest(&mut ChaCha8Rng::seed_from_u64(seed), 1, &only(&offered));
             prop_assert_eq!(got.map(|unit| picker.copies(unit)), best);
             prop_assert!(got.is_none_or(|unit| offered.get(unit)));
         }
@@ -205,9 +206,10 @@ mod tests {
             picker.gained(unit);
             picker.insert(unit);
         }
-        let offered = tree(100, 0..100);
+        let offered = bits(100, 0..100);
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let picked: std::collections::BTreeSet<_> = (0..64).map(|_| picker.rarest(&mut rng, 1, &offered)).collect();
+        let picked: std::collections::BTreeSet<_> =
+            (0..64).map(|_| picker.rarest(&mut rng, 1, &only(&offered))).collect();
         assert!(picked.len() > 30, "{} different picks of 64", picked.len());
     }
 
@@ -221,8 +223,8 @@ mod tests {
             }
             picker.insert(unit);
         }
-        let offered = tree(5000, 4990..5000);
-        let got = picker.rarest(&mut ChaCha8Rng::seed_from_u64(1), 1, &offered);
+        let offered = bits(5000, 4990..5000);
+        let got = picker.rarest(&mut ChaCha8Rng::seed_from_u64(1), 1, &only(&offered));
         assert!(got.is_some_and(|unit| unit >= 4990));
     }
 }

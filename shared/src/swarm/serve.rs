@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::machine::Engine;
+use super::peers::Peer;
 use super::{Choice, ImageIx, Misdeed, Output, PeerIx, RefuseReason, ServeId};
 use crate::image::Run;
 use crate::time::Mono;
@@ -14,6 +15,10 @@ const PATIENCE_RUNS: u32 = 8;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// … and this long, before the first run was timed.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+/// No run takes a receiver so long that is worth a slot: 70 kB/s where it is the longest.
+const LONGEST_SERVE: Duration = Duration::from_secs(60);
+/// How long a receiver that took longer gets no slot, doubling each time.
+const CRAWLER_WAIT: Duration = Duration::from_secs(10);
 /// Requests turned down within a second that make a flood.
 const FLOOD: u32 = 256;
 
@@ -35,11 +40,15 @@ pub(super) struct UpSlot {
     queued: Option<Ask>,
     runs: u16,
     begun: Mono,
+    /// From then on its receiver is slow or dead, and keeps nobody from a slot.
+    stuck_at: Mono,
+    broken: bool,
 }
 
 impl Engine {
     pub(super) fn on_asked(&mut self, now: Mono, from: PeerIx, serve: ServeId, image: ImageIx, choice: Choice) {
         let ask = Ask { serve, image, choice };
+        self.heard_of(now, from);
         let Some(peer) = self.peers.get_mut(&from) else { return self.refuse(now, from, serve, RefuseReason::Busy) };
         peer.used = now;
         if self.draining {
@@ -52,16 +61,18 @@ impl Engine {
         let follow_on = queues.min_by_key(|slot| slot.runs).filter(|slot| slot.runs < RUNS_PER_SLOT);
         if let Some(slot) = follow_on {
             slot.queued = Some(ask);
-        } else if self.free_for(from) == 0 {
-            self.refuse(now, from, serve, RefuseReason::Busy);
-        } else if let Some(slot) = self.begin(now, from, ask, 0) {
-            self.up.push(slot);
-            if let Some(peer) = self.peers.get_mut(&from) {
-                peer.told_free = peer.told_free.saturating_sub(1);
-            }
-            if self.up.len() >= usize::from(self.config.slots_up) {
-                self.withdraw_offers(); // the last one is taken: nobody should come in vain
-            }
+            return;
+        }
+        if self.free_for(from) == 0 {
+            return self.refuse(now, from, serve, RefuseReason::Busy);
+        }
+        let Some(slot) = self.begin(now, from, ask, 0) else { return };
+        self.up.push(slot);
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.told_free = peer.told_free.saturating_sub(1);
+        }
+        if self.free_slots() == 0 {
+            self.withdraw_offers(); // the last one is taken: nobody should come in vain
         }
     }
 
@@ -95,6 +106,8 @@ impl Engine {
             queued: None,
             runs: runs.saturating_add(1),
             begun: now,
+            stuck_at: now + self.patience(ask.image, run),
+            broken: false,
         })
     }
 
@@ -140,6 +153,17 @@ impl Engine {
         }
     }
 
+    /// Takes slots away from receivers that crawl.
+    pub(super) fn break_crawling(&mut self, now: Mono) {
+        for slot in self.up.iter_mut().filter(|slot| !slot.broken && now.since(slot.begun) >= LONGEST_SERVE) {
+            slot.broken = true;
+            if let Some(peer) = self.peers.get_mut(&slot.peer) {
+                peer.crawls.failed(now, CRAWLER_WAIT);
+            }
+            self.out.push_back(Output::Break(slot.serve));
+        }
+    }
+
     /// Frees a leaving peer's slots; what it had queued is refused, as each request has an answer.
     pub(super) fn drop_serves(&mut self, peer: PeerIx) {
         for slot in self.up.extract_if(.., |slot| slot.peer == peer) {
@@ -151,8 +175,13 @@ impl Engine {
 
     /// How many more slots this peer could have: the free ones, up to an even share among those who lack something.
     fn free_for(&self, ix: PeerIx) -> u8 {
-        let lacks = self.peers.get(&ix).is_some_and(|peer| self.lacks(peer));
-        if lacks { self.room_for(ix, self.share()) } else { 0 }
+        let stuck = self.up.iter().any(|slot| slot.peer == ix && slot.stuck_at <= self.now);
+        let may_have = |peer: &Peer| peer.crawls.is_over(self.now) && self.lacks(peer);
+        if !stuck && self.peers.get(&ix).is_some_and(may_have) {
+            self.room_for(ix, self.share(), self.free_slots())
+        } else {
+            0
+        }
     }
 
     /// An even share of the slots among those who lack something.
@@ -161,31 +190,42 @@ impl Engine {
         usize::from(self.config.slots_up).div_ceil(lacking.max(1))
     }
 
+    /// Slots that nobody holds. One whose receiver is stuck is lent to others, so that at most twice as many are in use.
     pub(super) fn free_slots(&self) -> usize {
-        let stuck = self.up.iter().filter(|slot| self.is_stuck(slot)).count();
-        let taken = self.up.len() - stuck.min(usize::from(self.config.slots_up));
-        if self.draining { 0 } else { usize::from(self.config.slots_up).saturating_sub(taken) }
-    }
-
-    fn is_stuck(&self, slot: &UpSlot) -> bool {
-        self.now.since(slot.begun) > self.patience(slot.image, slot.run)
+        if self.draining {
+            return 0;
+        }
+        let slots = usize::from(self.config.slots_up);
+        let stuck = self.up.iter().filter(|slot| slot.stuck_at <= self.now).count();
+        let taken = self.up.len() - stuck.min(slots);
+        slots.saturating_sub(taken)
     }
 
     /// How long a receiver may take. What takes longer keeps nobody from a slot, though not from twice as many as there are.
     pub(super) fn patience(&self, ix: ImageIx, run: Run) -> Duration {
+        self.patience_for(self.image(ix).map_or(1, |image| image.times(Some(run))))
+    }
+
+    /// How long the receiver of a run of usual length may take.
+    pub(super) fn usual_patience(&self) -> Duration {
+        self.patience_for(1)
+    }
+
+    fn patience_for(&self, times: u32) -> Duration {
         match self.sending.run() {
             Duration::ZERO => FIRST_PATIENCE,
-            usual => usual * PATIENCE_RUNS * self.image(ix).map_or(1, |image| image.times(Some(run))) + PATIENCE,
+            usual => usual * PATIENCE_RUNS * times + PATIENCE,
         }
     }
 
-    pub(super) fn room_for(&self, ix: PeerIx, share: usize) -> u8 {
+    /// How many of the `free` slots a peer could have.
+    pub(super) fn room_for(&self, ix: PeerIx, share: usize, free: usize) -> u8 {
         let held = self.up.iter().filter(|slot| slot.peer == ix).count();
-        u8::try_from(self.free_slots().min(share.saturating_sub(held))).unwrap_or(u8::MAX)
+        u8::try_from(free.min(share.saturating_sub(held))).unwrap_or(u8::MAX)
     }
 
     /// Whether we may have something for the peer.
-    pub(super) fn lacks(&self, peer: &super::peers::Peer) -> bool {
+    pub(super) fn lacks(&self, peer: &Peer) -> bool {
         !peer.is_head()
             && self.images.iter().zip(&peer.images).any(|(ours, theirs)| {
                 let (Some(ours), Some(theirs)) = (ours, theirs) else { return false };

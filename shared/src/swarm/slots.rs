@@ -1,5 +1,5 @@
 //! Who is told of free slots. A free slot is offered to one peer at first, those that came in vain before all others; while
-//! nobody takes it, to twice as many each round trip. So a slot waits for a few round trips at most, and few come in vain.
+//! nobody takes it, to twice as many after each round trip, as measured. So a slot waits for a few round trips at most, and few come in vain.
 
 use core::time::Duration;
 
@@ -8,24 +8,61 @@ use super::picker::below;
 use super::{Output, PeerIx, PeerMessage};
 use crate::time::Mono;
 
-/// How long an offer waits for somebody to take it before more are told: a round trip or two of a LAN.
-const WIDEN: Duration = Duration::from_micros(300);
+/// What an answer to an offer takes in the fastest networks, and where it takes longest.
+const REPLY: core::ops::RangeInclusive<Duration> = Duration::from_micros(200)..=Duration::from_millis(20);
+
+/// A slot is released after so many runs, and up to twice as many: soon, for whoever is served by few for long falls behind, but
+/// not before it has carried so many times what could be sent while a new holder is sought.
+const TENURE: core::ops::RangeInclusive<u8> = 2..=20;
+const TENURE_REPLIES: u32 = 8;
 
 /// Offers under way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Offers {
     /// Peers told for each free slot.
     breadth: usize,
     /// When to tell more.
     pub(super) widen_at: Option<Mono>,
+    /// How long an answer takes: the moving average for requests that were turned down, as nothing else delays those.
+    reply: Duration,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self { breadth: 0, widen_at: None, reply: *REPLY.start() }
+    }
+}
+
+impl Offers {
+    /// A request was turned down after so long.
+    pub(super) fn replied(&mut self, took: Duration) {
+        self.reply = ((self.reply * 7 + took) / 8).clamp(*REPLY.start(), *REPLY.end());
+    }
+
+    /// How long an offer waits for somebody to take it before more are told.
+    pub(super) fn widen(&self) -> Duration {
+        self.reply * 3 / 2
+    }
+
+    const fn over(&mut self) {
+        (self.breadth, self.widen_at) = (0, None);
+    }
 }
 
 impl Engine {
+    /// Runs after which a slot is released at the earliest.
+    pub(super) fn tenure(&self) -> u8 {
+        let alone = self.pace.run() / u32::from(self.config.slots_down.max(1));
+        let sought = self.offers.reply * TENURE_REPLIES;
+        let runs = sought.as_nanos().checked_div(alone.as_nanos()).unwrap_or(0);
+        u8::try_from(runs).unwrap_or(u8::MAX).clamp(*TENURE.start(), *TENURE.end())
+    }
+
     /// Offers the free slots, if there are any.
     pub(super) fn offer(&mut self, now: Mono) {
         let free = self.free_slots();
         if free == 0 {
-            self.offers = Offers::default();
+            self.offers.over();
             return;
         }
         if self.offers.breadth == 0 {
@@ -42,8 +79,8 @@ impl Engine {
         let share = self.share();
         let mut takers = vec![];
         for (&ix, peer) in &self.peers {
-            if peer.told_free == 0 && self.lacks(peer) {
-                let room = self.room_for(ix, share);
+            if peer.told_free == 0 && peer.crawls.is_over(now) && self.lacks(peer) {
+                let room = self.room_for(ix, share, free);
                 if room > 0 {
                     takers.push((
                         peer.came_in_vain.is_none(),
@@ -67,7 +104,8 @@ impl Engine {
             self.say_slots(ix, room);
         }
         if left {
-            self.offers.widen_at.get_or_insert(now + WIDEN);
+            let widen = self.offers.widen();
+            self.offers.widen_at.get_or_insert(now + widen);
         } else {
             self.offers.widen_at = None;
         }
@@ -75,12 +113,12 @@ impl Engine {
 
     /// Tells peers that were offered more than there is.
     pub(super) fn withdraw_offers(&mut self) {
-        let share = self.share();
+        let (share, free) = (self.share(), self.free_slots());
         let lower: Vec<(PeerIx, u8)> = self
             .peers
             .iter()
             .filter(|(_, peer)| peer.told_free > 0)
-            .map(|(&ix, peer)| (ix, peer.told_free.min(self.room_for(ix, share))))
+            .map(|(&ix, peer)| (ix, peer.told_free.min(self.room_for(ix, share, free))))
             .filter(|(ix, room)| self.peers.get(ix).is_some_and(|peer| peer.told_free > *room))
             .collect();
         for (ix, room) in lower {
@@ -95,6 +133,7 @@ impl Engine {
                 peer.came_in_vain = None;
             }
         }
+        self.stats.slot_messages += 1;
         self.out.push_back(Output::Send { peer: ix, message: PeerMessage::Slots { free } });
     }
 
@@ -105,7 +144,7 @@ impl Engine {
         }
         self.offers.breadth = usize::from(u16::MAX);
         self.offer(now);
-        self.offers = Offers::default();
+        self.offers.over();
     }
 }
 
@@ -122,13 +161,18 @@ mod tests {
 
     /// A complete node with one slot and five neighbours that hold nothing.
     fn seed() -> Engine {
+        holder(10)
+    }
+
+    /// The same, with the first units only.
+    fn holder(count: u32) -> Engine {
         let mut engine = Engine::new(Config { slots_up: 1, ..Config::node() }, 1, Now::default());
         let units = Units { pages: 1, chunks: 9, table_len: 9 * 36, blob_len: 9 << 18 };
         let lens: Arc<[u32]> = vec![1 << 18; 9].into();
         for input in [
             Input::Image { image: IMAGE, units },
             Input::Table { image: IMAGE, lens },
-            Input::Held { image: IMAGE, run: Run { first: 0, count: 10 } },
+            Input::Held { image: IMAGE, run: Run { first: 0, count } },
         ] {
             engine.handle_input(Now::default(), input);
         }
@@ -154,7 +198,7 @@ mod tests {
         let mut engine = seed();
         assert_eq!(said(&mut engine), [(PeerIx(1), 1)]);
         for (round, more) in [(1, 1), (2, 2), (3, 1), (4, 0)] {
-            engine.handle_input(Now::mono(Mono::ZERO + WIDEN * round), Input::Tick);
+            engine.handle_input(Now::mono(Mono::ZERO + Offers::default().widen() * round), Input::Tick);
             assert_eq!(said(&mut engine).len(), more, "round {round}");
         }
     }
@@ -162,7 +206,7 @@ mod tests {
     #[test]
     fn a_slot_that_is_taken_is_withdrawn_and_offered_next_to_who_came_in_vain() {
         let mut engine = seed();
-        engine.handle_input(Now::mono(Mono::ZERO + WIDEN), Input::Tick);
+        engine.handle_input(Now::mono(Mono::ZERO + Offers::default().widen()), Input::Tick);
         let told = said(&mut engine);
         let choice = Choice::Run(Run::one(3));
         let mut ask = |peer, serve| {
@@ -181,5 +225,32 @@ mod tests {
         assert!(outputs.contains(&Output::Refuse { serve: ServeId(2), reason: RefuseReason::Busy }));
         engine.handle_input(Now::mono(Mono::from_millis(2)), Input::Served { serve: ServeId(1), complete: true });
         assert_eq!(said(&mut engine), [(PeerIx(vain), 1)]);
+    }
+
+    #[test]
+    fn a_receiver_that_takes_a_byte_a_second_loses_its_slot_and_waits_for_the_next() {
+        let mut engine = holder(9);
+        let at = |secs: u64| Now::mono(Mono::from_millis(secs * 1000));
+        let choice = Choice::Run(Run::one(3));
+        let asked = |peer, serve| Input::Asked { peer: PeerIx(peer), serve: ServeId(serve), image: IMAGE, choice };
+        engine.handle_input(at(0), asked(1, 1));
+        engine.handle_input(at(59), Input::Tick);
+        assert!(!core::iter::from_fn(|| engine.poll_output()).any(|output| output == Output::Break(ServeId(1))));
+        engine.handle_input(at(61), Input::Tick);
+        engine.handle_input(at(62), Input::Tick);
+        let broken = core::iter::from_fn(|| engine.poll_output()).filter(|output| *output == Output::Break(ServeId(1)));
+        assert_eq!(broken.count(), 1);
+        engine.handle_input(at(62), Input::Served { serve: ServeId(1), complete: false });
+        engine.handle_input(at(63), asked(1, 2));
+        engine.handle_input(at(64), asked(2, 3));
+        let answers: Vec<Output> = core::iter::from_fn(|| engine.poll_output())
+            .filter(|output| matches!(output, Output::Serve { .. } | Output::Refuse { .. }))
+            .collect();
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        assert_eq!(answers[0], Output::Refuse { serve: ServeId(2), reason: RefuseReason::Busy });
+        assert!(matches!(answers[1], Output::Serve { serve: ServeId(3), .. }));
+        engine.handle_input(at(65), Input::Served { serve: ServeId(3), complete: true });
+        engine.handle_input(at(90), asked(1, 4));
+        assert!(core::iter::from_fn(|| engine.poll_output()).any(|output| matches!(output, Output::Serve { .. })));
     }
 }

@@ -29,6 +29,12 @@ pub struct Stats {
     pub served: u64,
     /// Requests of peers turned down.
     pub turned_down: u64,
+    /// Announcements sent.
+    pub haves: u64,
+    /// Messages sent that tell a peer of free slots, or of none.
+    pub slot_messages: u64,
+    /// Times that the engine was called because something was due.
+    pub ticks: u64,
     /// Peers connected now.
     pub peers: u32,
     /// Own requests under way now.

@@ -4,11 +4,18 @@ use core::time::Duration;
 
 use super::deadline::FIRST_BACKOFF;
 use super::machine::Engine;
+use super::source::DownSlot;
 use super::{Choice, Event, ImageIx, Output, PeerIx, ReqId};
 use crate::image::Run;
 use crate::limits::RUN_UNITS_MAX;
 use crate::time::Mono;
 
+/// Deadlines are looked at so often in the time of the shortest one at most.
+const LOOKS: u32 = 8;
+const SHORTEST_LOOK: Duration = Duration::from_millis(8);
+/// So many times what a run hardly ever takes longer than: a head that is asked earlier sends what is about to come from a
+/// neighbour.
+const STARVED_RUNS: u32 = 4;
 /// How long nobody reachable must have lacked what we miss before it is said, and how often it is said.
 const STARVED_AFTER: Duration = Duration::from_secs(2);
 const STARVED_EACH: Duration = Duration::from_secs(10);
@@ -20,33 +27,34 @@ impl Engine {
         let begun = request.begun?;
         let deadline = self.deadline_of(request);
         // Silence counts only where the shell reports progress at all.
-        let silent = request.heard.max(begun) + deadline / 2;
+        let heard = request.heard.max(begun);
+        let silent = heard + (deadline / 2).max(self.config.deadline_floor);
         let due = if self.hears_progress { silent.min(begun + deadline) } else { begun + deadline };
         // Where nothing has arrived since, from anybody, it may be this machine that paused.
-        let alone = self.last_heard <= request.heard.max(begun);
-        Some(if alone { due.max(request.heard.max(begun) + self.config.silence_floor) } else { due })
+        let alone = self.last_heard <= heard;
+        Some(if alone { due.max(heard + self.config.silence_floor) } else { due })
     }
 
-    fn times(&self, request: &super::fetch::Request) -> u32 {
-        self.image(request.image).map_or(1, |image| image.times(request.run))
+    pub(super) fn deadline_of(&self, request: &super::fetch::Request) -> Duration {
+        self.pace.deadline(&self.config, request.times)
     }
 
-    fn deadline_of(&self, request: &super::fetch::Request) -> Duration {
-        let more = self.pace.run() * 3 * (self.times(request) - 1);
-        self.pace.deadline(&self.config) + more
-    }
-
-    /// When the earliest request is overdue.
-    pub(super) fn next_due(&self) -> Option<Mono> {
-        let due = self.down.iter().filter_map(|slot| self.due(slot.active)).min();
-        due.into_iter().chain(self.double_next).min()
+    /// Deadlines are looked at by then, but not all the time, and at least once in the shortest deadline: they come nearer as
+    /// runs become faster.
+    pub(super) fn look_by(&mut self, now: Mono, due: Mono) {
+        let floor = self.config.deadline_floor.max(SHORTEST_LOOK);
+        let at = due.max(now + floor / LOOKS).min(now + floor);
+        self.look_at = Some(self.look_at.map_or(at, |look| look.min(at)));
     }
 
     /// Gives overdue requests up.
     pub(super) fn check_deadlines(&mut self, now: Mono) {
+        self.look_at = None;
         for index in 0..self.down.len() {
             let slot = self.down[index];
-            if self.due(slot.active).is_none_or(|due| due > now) {
+            let Some(due) = self.due(slot.active) else { continue };
+            if due > now {
+                self.look_by(now, due);
                 continue;
             }
             self.stats.missed += 1;
@@ -56,12 +64,8 @@ impl Engine {
                 self.cancel(next);
             }
             if let Some(peer) = self.peers.get_mut(&slot.peer) {
-                peer.backoff.failed(now, FIRST_BACKOFF);
+                peer.late.failed(now, FIRST_BACKOFF);
             }
-            self.hungry = true;
-        }
-        if self.double_next.is_some_and(|at| at <= now) {
-            self.double_next = None;
             self.hungry = true;
         }
     }
@@ -69,7 +73,7 @@ impl Engine {
     /// From when on an active request may be asked for a second time elsewhere.
     fn double_at(&self, req: ReqId) -> Option<Mono> {
         let request = self.requests.get(&req).filter(|request| self.may_double(request))?;
-        Some(request.begun? + self.pace.run() * self.times(request) * 3 / 2 + self.config.rtt * 2)
+        Some(request.begun? + self.pace.run() * request.times * 3 / 2 + self.config.rtt * 2)
     }
 
     fn may_double(&self, request: &super::fetch::Request) -> bool {
@@ -113,7 +117,7 @@ impl Engine {
                 && !peer.is_head()
                 && peer.free > 0
                 && (!peer.is_far() || may_cross)
-                && peer.backoff.is_over(now)
+                && peer.is_usable(now)
                 && run.iter().all(|unit| peer.has(request.image, unit))
                 && !self.down.iter().any(|slot| slot.peer == **ix && slot.next.is_none())
         };
@@ -129,21 +133,22 @@ impl Engine {
         }
     }
 
-    fn neighbour_offers(&self, now: Mono) -> bool {
-        let offers = |peer: &super::peers::Peer| {
-            !peer.is_head()
-                && peer.backoff.is_over(now)
-                && peer.images.iter().flatten().any(|theirs| !theirs.offer.is_empty())
-        };
-        self.peers.values().any(offers)
-            || self.down.iter().any(|slot| self.peers.get(&slot.peer).is_some_and(|peer| !peer.is_head()))
+    fn neighbour_offers(&mut self, now: Mono) -> bool {
+        let capped = self.locality.is_capped();
+        let images = &self.images;
+        let node = |slot: &DownSlot| self.peers.get(&slot.peer).is_some_and(|peer| !peer.is_head());
+        self.down.iter().any(node)
+            || self.peers.values_mut().any(|peer| !peer.is_head() && peer.is_usable(now) && peer.offers(images, capped))
     }
 
-    /// Whether no neighbour has offered anything for a deadline: then a head may send what others hold.
-    pub(super) fn is_starved(&self, now: Mono) -> bool {
-        // Four deadlines: a head that is asked too early sends what is about to come from a neighbour.
-        let deadline = self.pace.deadline(&self.config) * if self.pace.run().is_zero() { 1 } else { 4 };
-        self.nothing_since.is_some_and(|since| now.since(since) >= deadline) && !self.neighbour_offers(now)
+    /// Whether no neighbour has offered anything for long: then a head may send what others hold.
+    pub(super) fn is_starved(&mut self, now: Mono) -> bool {
+        let long = if self.pace.run().is_zero() {
+            self.pace.deadline(&self.config, 1)
+        } else {
+            self.pace.longest(&self.config, 1) * STARVED_RUNS
+        };
+        self.nothing_since.is_some_and(|since| now.since(since) >= long) && !self.neighbour_offers(now)
     }
 
     /// Says that nobody reachable holds what is missing, if that is so, and not too often.

@@ -111,7 +111,7 @@ impl Room {
                 queue.push_back((me, Input::Table { image, lens: lens(chunks) }));
             }
             Output::Dial { .. } | Output::Cancel { .. } | Output::AskTracker { .. } => {}
-            Output::Recheck { .. } | Output::Event(_) => {}
+            Output::Recheck { .. } | Output::Break(_) | Output::Event(_) => {}
         }
     }
 

@@ -184,7 +184,10 @@ fn runs(row: &Row, args: &Rows) -> Result<Vec<(wulfpack_head::plan::Figures, f64
 
 fn sizes(args: &Sizes) -> Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "nodes seed  T_last/T*  median  head copies  dup %  endgame  busy  missed  events     real")?;
+    writeln!(
+        out,
+        "nodes seed  T_last/T*  median  head copies  dup %  endgame  busy  missed  msgs/MiB  ticks/MiB  events     real"
+    )?;
     for &nodes in &args.nodes {
         for seed in 1..=args.seeds {
             size(&mut out, nodes, seed, args)?;
@@ -205,9 +208,10 @@ fn size(out: &mut impl Write, nodes: u32, seed: u64, args: &Sizes) -> Result<()>
     let ratio = |index: usize| times.get(index).map_or(f64::NAN, |at| at.as_secs_f64() / bound.as_secs_f64());
     let bytes = (args.image << 20) as f64;
     let totals = world.totals();
+    let delivered = (totals.bytes_from_heads + totals.bytes_from_peers).max(1) as f64 / f64::from(1 << 20);
     writeln!(
         out,
-        "{nodes:5} {seed:4} {:10.3} {:7.3} {:12.3} {:6.2} {:8} {:5} {:7} {:7} {:8.1}s{}",
+        "{nodes:5} {seed:4} {:10.3} {:7.3} {:12.3} {:6.2} {:8} {:5} {:7} {:9.2} {:10.2} {:7} {:8.1}s{}",
         ratio(times.len().saturating_sub(1)),
         ratio(times.len() / 2),
         world.sent(0) as f64 / bytes,
@@ -215,6 +219,8 @@ fn size(out: &mut impl Write, nodes: u32, seed: u64, args: &Sizes) -> Result<()>
         totals.endgame,
         totals.busy,
         totals.missed,
+        (totals.haves + totals.slot_messages) as f64 / delivered,
+        totals.ticks as f64 / delivered,
         world.events(),
         began.elapsed().as_secs_f64(),
         if whole { "" } else { "  UNFINISHED" },

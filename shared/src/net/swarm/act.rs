@@ -35,14 +35,20 @@ pub(super) fn output(driver: &mut Driver, output: Output) {
         Output::Serve { serve, image, run } => {
             let answer = driver.deciding.remove(&serve);
             let image = driver.image(image).cloned();
-            let served =
-                answer.zip(image).is_some_and(|((_, answer), image)| answer.send(Answer::Serve { image, run }).is_ok());
+            let (stopper, stop) = oneshot::channel();
+            let served = answer
+                .zip(image)
+                .is_some_and(|((_, answer), image)| answer.send(Answer::Serve { image, run, stop }).is_ok());
             if served {
-                driver.serving.insert(serve);
+                driver.serving.insert(serve, stopper);
             } else {
                 // The asker has given up, or its connection broke.
                 driver.later(Input::Served { serve, complete: false });
             }
+        }
+        Output::Break(serve) => {
+            // The entry's end stops it; that it has ended is told as always.
+            drop(driver.serving.remove(&serve));
         }
         Output::Refuse { serve, reason } => {
             if let Some((_, answer)) = driver.deciding.remove(&serve) {

@@ -1,6 +1,6 @@
 //! The task that owns the engine: what happened goes in here. What comes out is done in `act.rs`.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -48,7 +48,8 @@ pub(super) struct Driver {
     pub(super) images: Vec<Arc<Image>>,
     pub(super) asked: BTreeMap<ReqId, Asked>,
     pub(super) deciding: BTreeMap<ServeId, (PeerIx, oneshot::Sender<Answer>)>,
-    pub(super) serving: BTreeSet<ServeId>,
+    /// What is being sent, and how to stop it.
+    pub(super) serving: BTreeMap<ServeId, oneshot::Sender<()>>,
     pub(super) notes: mpsc::Sender<Note>,
     pub(super) events: mpsc::Sender<SwarmEvent>,
     pub(super) fetch_budget: Arc<Semaphore>,
@@ -82,7 +83,7 @@ impl Driver {
             images: Vec::new(),
             asked: BTreeMap::new(),
             deciding: BTreeMap::new(),
-            serving: BTreeSet::new(),
+            serving: BTreeMap::new(),
             notes,
             events,
             fetch_budget: Arc::new(Semaphore::new(BUDGET)),
@@ -194,6 +195,8 @@ impl Driver {
                     link.close(CloseCode::Bye, Some(PeerFrame::Bye));
                 }
             }
+            // Whoever asked may have gone.
+            Command::Stats(reply) => drop(reply.send(self.engine.stats())),
             Command::Connected(reply) => {
                 let connected = self.directory.connected();
                 drop(

@@ -50,11 +50,17 @@ pub(super) async fn read<T: DeserializeOwned, const LIMIT: usize>(
 
 /// Writes one message, in one piece.
 pub(super) async fn write<T: Serialize>(io: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    put(&mut bytes, message);
+    io.write_all(&bytes).await
+}
+
+/// Appends one message as it is written.
+pub(super) fn put<T: Serialize>(bytes: &mut Vec<u8>, message: &T) {
     let body = wire::encode(message);
-    let mut bytes = Vec::with_capacity(4 + body.len());
+    bytes.reserve(4 + body.len());
     bytes.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend_from_slice(&body);
-    io.write_all(&bytes).await
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::image::Run;
 use crate::net::endpoint::DataEndpoint;
 use crate::net::store::UnitStore;
 use crate::net::tls::Identity;
+use crate::swarm::Stats;
 use crate::wire::{PeerInfo, SwarmSummary};
 
 /// Events that wait for the process to read them.
@@ -121,6 +122,16 @@ impl Swarm {
     /// Counters of one image; all zero if the swarm does not take part in it.
     pub fn summary(&self, version: &VersionId) -> SwarmSummary {
         self.board.summary(version)
+    }
+
+    /// What the engine has counted, of all images: requests, messages, and how often it was woken.
+    ///
+    /// # Errors
+    /// The swarm has ended.
+    pub async fn stats(&self) -> Result<Stats, SwarmError> {
+        let (reply, answer) = oneshot::channel();
+        self.command(Command::Stats(reply)).await?;
+        answer.await.map_err(|_| SwarmError::Ended)
     }
 
     /// The units of one image that are verified in its store.

@@ -42,7 +42,7 @@ pub(super) fn note(driver: &mut Driver, note: Note) {
         Note::Unasked { serve } => {
             // Whether or not it was answered meanwhile: nobody is there to serve.
             let undecided = driver.deciding.remove(&serve).is_some();
-            if driver.serving.remove(&serve) || undecided {
+            if driver.serving.remove(&serve).is_some() || undecided {
                 driver.input(Input::Served { serve, complete: false });
             }
         }
@@ -200,7 +200,7 @@ fn served(
     complete: bool,
     broken: Option<(u32, Trouble)>,
 ) {
-    driver.serving.remove(&serve);
+    drop(driver.serving.remove(&serve));
     if let Some(image) = driver.image(ix) {
         image.count(|counts| counts.served += bytes);
     }

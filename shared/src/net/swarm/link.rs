@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::frame;
 use super::note::{Answer, LinkId, Note};
-use super::serve;
+use super::serve::{self, Serving};
 use crate::id::{PublicKey, VersionId};
 use crate::identity::Membership;
 use crate::limits::PEER_FRAME_MAX;
@@ -173,14 +173,21 @@ impl Link {
 }
 
 async fn write_frames(connection: Connection, mut send: SendStream, mut queue: mpsc::Receiver<Outgoing>) {
+    let mut bytes = Vec::new();
     while let Some(outgoing) = queue.recv().await {
-        match outgoing {
-            Outgoing::Frame(frame) => {
-                if frame::write(&mut send, &frame).await.is_err() {
-                    return;
-                }
-            }
-            Outgoing::Close(why, last) => {
+        // What is said at the same time goes out in one piece: a packet costs more than what is in it.
+        let mut next = Some(outgoing);
+        bytes.clear();
+        while let Some(Outgoing::Frame(frame)) = &next {
+            frame::put(&mut bytes, frame);
+            next = queue.try_recv().ok();
+        }
+        if !bytes.is_empty() && send.write_all(&bytes).await.is_err() {
+            return;
+        }
+        match next {
+            None | Some(Outgoing::Frame(_)) => {}
+            Some(Outgoing::Close(why, last)) => {
                 let farewell = async {
                     if let Some(frame) = last {
                         frame::write(&mut send, &frame).await.ok()?;
@@ -248,7 +255,10 @@ async fn answer(connection: &Connection, send: SendStream, mut recv: RecvStream,
         _ = stopped => return drop(notes.send(Note::Unasked { serve }).await),
     };
     match decided {
-        Ok(Answer::Serve { image, run }) => serve::run(send, serve, image, run, notes, budget).await,
+        Ok(Answer::Serve { image, run, stop }) => {
+            let what = Serving { serve, image, run, stop };
+            serve::run(send, what, notes, budget).await;
+        }
         Ok(Answer::Busy) => serve::refuse(send, wire::ChunkReply::Busy).await,
         Ok(Answer::Refused) => serve::refuse(send, wire::ChunkReply::Refused).await,
         Err(_) => {}

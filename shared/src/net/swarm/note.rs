@@ -10,7 +10,7 @@ use super::link::Fresh;
 use crate::id::{PublicKey, VersionId};
 use crate::image::Run;
 use crate::net::store::{StoreError, UnitStore};
-use crate::swarm::{End, ImageIx, PeerIx, ReqId, ServeId};
+use crate::swarm::{End, ImageIx, PeerIx, ReqId, ServeId, Stats};
 use crate::wire::{ChunkAsk, PeerFrame, PeerInfo};
 
 /// Names one connection among all that ever were.
@@ -83,8 +83,8 @@ pub(super) enum Note {
 /// The answer to a peer's request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// Send these.
-    Serve { image: Arc<Image>, run: Run },
+    /// Send these, until told to stop.
+    Serve { image: Arc<Image>, run: Run, stop: oneshot::Receiver<()> },
     /// No free slot.
     Busy,
     /// Not held, or not for this peer.
@@ -108,6 +108,8 @@ pub(super) enum Command {
     WhenIdle(oneshot::Sender<()>),
     /// Say goodbye to everybody.
     Bye,
+    /// What the engine has counted.
+    Stats(oneshot::Sender<Stats>),
     /// Who is connected.
     Connected(oneshot::Sender<Vec<(PublicKey, SocketAddr)>>),
     /// End.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use quinn::{SendStream, VarInt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::board::Image;
@@ -38,17 +38,24 @@ pub(super) async fn refuse(mut send: SendStream, reply: ChunkReply) {
     }
 }
 
+/// What is to be sent.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub serve: ServeId,
+    pub image: Arc<Image>,
+    pub run: Run,
+    /// Ends, or says something, when nothing more is to be sent.
+    pub stop: oneshot::Receiver<()>,
+}
+
 /// Serves a run and tells the driver how it went, exactly once.
-pub(super) async fn run(
-    mut send: SendStream,
-    serve: ServeId,
-    image: Arc<Image>,
-    run: Run,
-    notes: mpsc::Sender<Note>,
-    budget: Arc<Semaphore>,
-) {
-    let sent = AssertUnwindSafe(stream(&mut send, &image, run, &budget)).catch_unwind().await;
-    let Outcome { bytes, complete, broken } = sent.unwrap_or_default();
+pub(super) async fn run(mut send: SendStream, what: Serving, notes: mpsc::Sender<Note>, budget: Arc<Semaphore>) {
+    let Serving { serve, image, run, stop } = what;
+    let sending = AssertUnwindSafe(stream(&mut send, &image, run, &budget)).catch_unwind();
+    let Outcome { bytes, complete, broken } = tokio::select! {
+        sent = sending => sent.unwrap_or_default(),
+        _ = stop => Outcome::default(),
+    };
     if !complete {
         // Fails if the peer has stopped the stream itself.
         drop(send.reset(BROKEN));
