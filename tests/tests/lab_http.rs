@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable as _, Decoder, Encodable as _, Encoder};
 use socket2::{Domain, Protocol, Socket, Type};
-use wulfpack_head::image::Library;
+use wulfpack_head::image::{ArchiveCompression, Library};
 use wulfpack_shared::id::{BootId, Mac};
 use wulfpack_shared::identity::{SecretKey, Ticket};
 use wulfpack_shared::net::control::ControlClient;
@@ -252,6 +252,37 @@ fn no_path_leads_out_of_the_boot_files() -> Result<()> {
         assert!(reply.starts_with(b"HTTP/1.1 4") || reply.is_empty(), "{}", String::from_utf8_lossy(&reply));
     }
     tftp(port, &key)?;
+    hosts.succeeded();
+    Ok(())
+}
+
+/// Whether the archive has a file whose path ends so: names stand in it as they are.
+fn has(archive: &[u8], end: &str) -> Result<bool> {
+    let mut plain = vec![];
+    ArchiveCompression::detect(archive).reader(archive)?.read_to_end(&mut plain)?;
+    let end = [end.as_bytes(), &[0]].concat();
+    Ok(plain.windows(end.len()).any(|window| window == end))
+}
+
+#[test]
+fn who_says_from_which_card_it_boots_gets_the_modules_for_that_card() -> Result<()> {
+    let hosts = Hosts::prepare("card", 1, None)?;
+    let port = hosts.port(0)?;
+    let version = Library::open(hosts.head.paths().images())?.active(&IMAGE.parse()?)?;
+    let modules = format!("/files/{}/{}/modules", version.id(), version.header().kernels[0].version);
+    let whole = get(port, &modules)?.1;
+    assert!(has(&whole, "/ena.ko")? && has(&whole, "/mlx5_core.ko")?);
+    // As iPXE says it: Amazon's adapter.
+    let ena = get(port, &format!("{modules}?nic=01-1d-0f-ec-20"))?.1;
+    assert!(ena.len() * 2 < whole.len(), "{} of {} bytes", ena.len(), whole.len());
+    for (name, there) in [("/ena.ko", true), ("/mlx5_core.ko", false), ("/squashfs.ko", true), ("/virtio_net.ko", true)]
+    {
+        assert_eq!(has(&ena, name)?, there, "{name}");
+    }
+    assert_eq!(get(port, &format!("{modules}?nic=01:1d:0f:ec:21"))?.1, ena, "another card of the same driver");
+    for nobody in ["nic=01-ff-ff-00-01", "nic=", "nic=..%2f..", "nic=02-00-00", "other=1"] {
+        assert_eq!(get(port, &format!("{modules}?{nobody}"))?.1, whole, "{nobody}");
+    }
     hosts.succeeded();
     Ok(())
 }

@@ -110,7 +110,9 @@ fn machines_boot_beside_another_server_that_is_found_by_itself() -> Result<()> {
 
 #[test]
 fn machines_boot_through_a_relay_from_another_subnet() -> Result<()> {
-    let site = Site::prepare("pxe-relay", true, |_| ())?;
+    let site = Site::prepare("pxe-relay", true, |config| {
+        config.dhcp.subnets.extend("10.43.0.0/16".parse().ok().map(|net| (net, None)));
+    })?;
     let router = site.router.as_ref().context("no router")?;
     let relay = dhcrelay(&site.lab, router, &site.head.port, &[])?;
     site.boots()?;
