@@ -2,12 +2,16 @@
 
 pub mod admin;
 pub mod boot;
+pub mod clean;
 pub mod cli;
 pub mod config;
+pub mod configure;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod discover;
+pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod fleet;
 pub mod http;
 pub mod image;
@@ -15,9 +19,11 @@ pub mod import;
 pub mod join;
 pub mod ndp;
 pub mod nodeset;
+pub mod once;
 pub mod orders;
 pub mod overlay;
 pub mod plan;
+pub mod power;
 pub mod registry;
 pub mod remote;
 pub mod serve;

@@ -1,4 +1,4 @@
-//! What a running head may do, and who may talk to it: the real programs, the head as its own user.
+//! What a running head may do, and who may talk to it: the real programs, the head as its own user. And what shells ask `wulf`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -250,5 +250,52 @@ fn a_new_head_is_set_up_by_init_alone_and_serves_within_the_bounds_of_its_unit()
     head.signal(Signal::SIGTERM);
     head.wait_success(SOON)?;
     lab.succeeded();
+    Ok(())
+}
+
+/// What a shell offers behind these words, asked in its own way: bash by the function that it calls, the others by the call that
+/// their function makes.
+fn offered(shell: &str, config: &Path, words: &[&str]) -> Result<BTreeSet<String>> {
+    let program = head_binary()?;
+    let path = format!("{}:/usr/bin:/bin", program.parent().context("the program lies nowhere")?.display());
+    let mut command = if shell == "bash" {
+        let glue = "source <(wulf completion bash); COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9; f=$(complete -p wulf | \
+                    sed 's/.*-F \\([^ ]*\\).*/\\1/'); $f wulf \"${@: -1}\" x; printf '%s\\n' \"${COMPREPLY[@]}\"";
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", glue, "bash"]);
+        bash
+    } else {
+        let mut other = Command::new(program);
+        other.env("COMPLETE", shell).env("_CLAP_IFS", "\n").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+        other.arg("--");
+        other
+    };
+    let printed = run(command.args(words).env("PATH", path).env("WULFPACK_CONFIG", config))?;
+    // Some shells show what a word means behind it.
+    let word = |line: &str| line.split([':', '\t']).next().unwrap_or_default().to_owned();
+    Ok(printed.lines().map(word).filter(|word| !word.is_empty() && !word.starts_with('-')).collect())
+}
+
+#[test]
+fn shells_complete_the_names_of_this_moment() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let config = dir.path().join("wulfpack.yaml");
+    let wulf = |arguments: &[&str]| run(Command::new(head_binary()?).arg("--config").arg(&config).args(arguments));
+    wulf(&["init", "--below", &dir.path().to_string_lossy()])?;
+    wulf(&["node", "add", "n[1-2],login", "--groups", "big"])?;
+    for shell in ["bash", "zsh", "fish"] {
+        for (words, expected) in [
+            (&["wulf", "node", "show", "n"][..], &["n1", "n2"][..]),
+            (&["wulf", "node", "set", "login,n"], &["login,n1", "login,n2"]),
+            (&["wulf", "ssh", "@b"], &["@big"]),
+            (&["wulf", "explai"], &["explain"]),
+        ] {
+            let expected: BTreeSet<String> = expected.iter().map(|word| (*word).to_owned()).collect();
+            assert_eq!(offered(shell, &config, words)?, expected, "{shell}: {words:?}");
+        }
+        wulf(&["node", "add", &format!("late-{shell}")])?;
+        let late = offered(shell, &config, &["wulf", "node", "show", &format!("late-{shell}")])?;
+        assert_eq!(late.len(), 1, "{shell}: {late:?}");
+    }
     Ok(())
 }

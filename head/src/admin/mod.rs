@@ -9,6 +9,7 @@ mod api;
 mod client;
 mod discover;
 mod events;
+mod once;
 mod orders;
 mod overlays;
 mod server;
@@ -25,6 +26,7 @@ pub use api::{
 };
 pub use client::{AdminClient, ClientError};
 pub use discover::{AdoptAnswer, AdoptRequest, DiscoverList, DiscoveredMachine, ForgetAnswer, ForgetRequest};
+pub use once::{OnceAnswer, OnceRequest};
 pub use server::{AdminError, AdminServer, AdminServices, HeadFacts};
 pub use trace::TraceLine;
 pub use who::user_name;

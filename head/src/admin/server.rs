@@ -35,6 +35,7 @@ use crate::config::ClusterKeys;
 use crate::discover::Discovery;
 use crate::fleet::{BootReport, FleetHandle, LogLine, NodeStatus, VersionUse};
 use crate::join::{Images, Overlays, Registry, TokenMaker};
+use crate::once::OnceBook;
 use crate::orders::OrdersHandle;
 use crate::registry::ImageRef;
 use crate::store::{AuditRecord, Store};
@@ -72,6 +73,8 @@ pub struct AdminServices {
     pub trace: TraceHandle,
     /// What running nodes are told.
     pub orders: OrdersHandle,
+    /// What nodes boot once.
+    pub once: OnceBook,
     /// Logs, events, audit.
     pub store: Arc<dyn Store>,
     /// The registry.
@@ -164,6 +167,7 @@ fn router(services: AdminServices) -> Router {
         .route("/v1/versions", get(versions))
         .route("/v1/ticket", post(ticket))
         .route("/v1/approve", post(actions::approve))
+        .route("/v1/once", get(super::once::all).post(super::once::choose))
         .route("/v1/overlays", post(overlays::of_nodes))
         .route("/v1/overlays/{node}", get(overlays::of_node))
         .route("/v1/orders", post(orders::give))

@@ -104,6 +104,7 @@ fn bench() -> Bench {
         trace: crate::trace::TraceHandle::new(ClusterClock::system()),
         fleet,
         orders: OrdersHandle::new(&clock, Duration::from_secs(300)),
+        once: crate::once::OnceBook::open(Arc::clone(&store)).unwrap(),
         store,
         registry: Arc::new(Empty),
         overlays: Arc::new(Empty),

@@ -101,6 +101,11 @@ impl Scripts {
         ["kernel", "paths", "command_line"].iter().any(|word| self.of(loader).asks_for(template, word))
     }
 
+    /// Whether there is a template of this name.
+    pub fn has(&self, loader: Loader, template: &str) -> bool {
+        self.of(loader).has(template)
+    }
+
     /// The script that boots a node from its image.
     pub fn boot(&self, loader: Loader, template: &str, plan: &BootPlan) -> Result<String, ScriptError> {
         // Those words are for iPXE under UEFI; the EFI stub of a kernel that GRUB starts would look for such files.

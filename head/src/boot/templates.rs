@@ -99,6 +99,12 @@ impl Templates {
         environment.get_template(name).is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 
+    /// Whether there is such a template, sound or not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let (environment, broken) = self.current();
+        broken.contains_key(name) || environment.get_template(name).is_ok()
+    }
+
     pub(super) fn render(&self, name: &str, values: Value) -> Result<String, ScriptError> {
         let (environment, broken) = self.current();
         if let Some(why) = broken.get(name) {

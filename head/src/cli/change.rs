@@ -108,7 +108,7 @@ pub(super) fn save(context: &Context, editor: Editor, flags: &ChangeFlags, doing
     }
     let subject = summary(&changes);
     let deed = Deed { what: doing.what.into(), subject: subject.clone(), why: flags.reason.clone() };
-    let (_, record) = editor.save_as(&deed, flags.force)?;
+    let (_, record) = editor.save_checked(registry, &deed)?;
     let undo = record.map_or_else(String::new, |record| format!(" (`wulf undo {}` takes it back)", record.number));
     note(&format!("changed {subject}{undo}"));
     Ok(Exit::Ok.into())

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +11,9 @@ use anyhow::Context as _;
 use clap::{Args, Parser as _, Subcommand};
 
 use super::change::{ChangeFlags, Doing, save, with_all};
-use super::{Cell, Context, Style, Table, Wulf, note, print};
+use super::{Cell, Context, OutputFormat, Style, Table, Wulf, note, print, write_out};
+use crate::config::Config;
+use crate::configure::FileChange;
 use crate::exit::{Ended, Exit};
 use crate::import::{Plan, Remark, upgrade_nodes};
 use crate::registry::{Editor, Surroundings};
@@ -29,6 +33,9 @@ pub struct WarewulfArgs {
     /// Leave images where they are: they can be imported one by one later.
     #[arg(long)]
     no_images: bool,
+    /// Leave wulfpack.yaml as it is.
+    #[arg(long)]
+    no_settings: bool,
     #[command(flatten)]
     change: ChangeFlags,
 }
@@ -54,17 +61,26 @@ impl WarewulfArgs {
         let config = context.load_config()?;
         let overlays = Surroundings::of(&config.paths, vec![]).overlays.unwrap_or_default();
         let site = |name: &str| self.overlay_dirs().iter().any(|dir| dir.join(name).is_dir());
-        let plan = Plan::read(&self.dir, &|name| overlays.contains(name) || site(name))?;
+        let mut plan = Plan::read(&self.dir, &|name| overlays.contains(name) || site(name))?;
+        let settings = self.settings(context, &config, &mut plan)?;
         if self.change.is_dry_run() {
             print(context, &plan, || table(&plan))?;
+            if let (Some(file), OutputFormat::Table) = (settings.filter(|file| file.changes), context.output) {
+                write_out(&format!("\n{}", file.diff()))?;
+            }
             return Ok(Exit::Ok.into());
         }
         remarks(&plan.remarks);
+        if let Some(file) = settings.filter(|file| file.changes) {
+            write_out(&file.diff())?;
+            file.write().with_context(|| format!("cannot write {}", file.path.display()))?;
+            note(&format!("{} has the settings of that head now; restart wulf serve to use them", file.path.display()));
+        }
         let mut editor = with_all(Editor::open(&config.paths.nodes_file())?, &config)?;
         self.put(&plan, &mut editor)?;
         for overlay in &plan.overlays {
             match overlay.write(&config.paths.overlays) {
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     note(&format!("overlay {} is there already and stays as it is", overlay.name));
                 }
                 other => other.with_context(|| format!("overlay {}", overlay.name))?,
@@ -77,6 +93,20 @@ impl WarewulfArgs {
             Wulf::try_parse_from(line)?.run().with_context(|| format!("image {}", image.name))?;
         }
         Ok(saved)
+    }
+
+    /// The configuration with the other head's settings; what does not fit becomes a remark.
+    fn settings(&self, context: &Context, config: &Config, plan: &mut Plan) -> anyhow::Result<Option<FileChange>> {
+        if self.no_settings {
+            return Ok(None);
+        }
+        let path = &context.config;
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let addresses: Vec<(String, IpAddr)> = own_addresses().unwrap_or_default();
+        let interface_of = |ip: IpAddr| addresses.iter().find(|(_, own)| *own == ip).map(|(name, _)| name.clone());
+        let (written, kept) = plan.configuration(&text, config, &interface_of);
+        plan.remarks.extend(kept.into_iter().map(|what| Remark { file: path.clone(), line: None, what }));
+        written.map(|text| FileChange::whole(path.clone(), text, 0o644)).transpose().map_err(Into::into)
     }
 
     fn overlay_dirs(&self) -> [PathBuf; 2] {
@@ -119,8 +149,10 @@ fn remarks(remarks: &[Remark]) {
 
 fn table(plan: &Plan) -> Table {
     let mut table = Table::new(["what", "name", "detail"]);
-    for (key, value) in &plan.settings {
-        table.row(["setting".into(), key.into(), value.into()]);
+    let settings = serde_json::to_value(&plan.settings).unwrap_or_default();
+    for (key, value) in settings.as_object().into_iter().flatten().filter(|(_, value)| !is_empty(value)) {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        table.row(["setting".into(), key.into(), text.into()]);
     }
     for (kind, entries) in [("profile", &plan.nodes.nodeprofiles), ("node", &plan.nodes.nodes)] {
         for (name, entry) in entries {
@@ -141,6 +173,23 @@ fn table(plan: &Plan) -> Table {
         table.row([Cell::new("look at").style(Style::Warn), place.into(), what.into()]);
     }
     table
+}
+
+fn is_empty(value: &serde_json::Value) -> bool {
+    value.is_null()
+        || value.as_array().is_some_and(Vec::is_empty)
+        || value.as_object().is_some_and(serde_json::Map::is_empty)
+}
+
+/// Addresses of this host's interfaces.
+fn own_addresses() -> io::Result<Vec<(String, IpAddr)>> {
+    let addresses = nix::ifaddrs::getifaddrs()?.filter_map(|entry| {
+        let address = entry.address?;
+        let four = address.as_sockaddr_in().map(|four| IpAddr::from(four.ip()));
+        let ip = four.or_else(|| address.as_sockaddr_in6().map(|six| six.ip().into()))?;
+        Some((entry.interface_name, ip))
+    });
+    Ok(addresses.collect())
 }
 
 impl UpgradeCommand {
@@ -181,7 +230,7 @@ mod tests {
         let warewulf = tree(&[
             (
                 "etc/warewulf/warewulf.conf",
-                "ipaddr: 10.0.0.1\nfqdn: head.example.org\nnfs:\n  export paths:\n  - path: /home\n",
+                "ipaddr: 10.0.0.1\nfqdn: head.example.org\nnfs:\n  export paths:\n  - path: /opt\n",
             ),
             (
                 "etc/warewulf/nodes.conf",
@@ -211,6 +260,9 @@ mod tests {
         let etc = paths.overlays.join("site/rootfs/etc");
         assert!(fs::read_to_string(etc.join("motd.j2")).unwrap().contains("node.name"));
         assert_eq!(fs::read_to_string(etc.join("plain")).unwrap(), "{{ not a template }}\n");
+        let settings = Config::load(&dir.path().join("wulfpack.yaml")).unwrap();
+        assert_eq!(settings.domain, "example.org");
+        assert!(settings.nfs.exports.contains_key(std::path::Path::new("/opt")), "{settings:?}");
         assert!(
             !etc.join("secret.j2").exists() && !etc.join("secret.ww").exists(),
             "what cannot be translated is told"

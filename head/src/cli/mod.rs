@@ -8,6 +8,8 @@
 //! * `ssh`: a command on many nodes.
 //! * `history`: states that the registry was in, and the way back to them.
 //! * `nodes`: the nodes that a command is about; asks before many are changed.
+//! * `once`: what nodes boot once.
+//! * `power`: what management controllers do.
 //! * `in_use`: which image versions running nodes use.
 //! * `service`: what `init` prepares for the service, its user and its unit.
 //! * `audit`: records of what commands do without the head.
@@ -17,18 +19,28 @@
 //! * `orders`: tells running nodes to do something, and shows how it goes.
 //! * `discover`: machines that no registry knows. `adopt`: they become nodes.
 //! * `dhcp`: whether boot services answer. `events`: what happened in the cluster.
+//! * `explain`: what a machine would be told, and why.
+//! * `clean`: removes what is needed no more.
+//! * `complete`: what a shell completes.
+//! * `configure`: what this host's own system needs.
+//! * `doctor`: what is wrong with this head.
 //! * `render`: tables, JSON and YAML on standard output.
 
 mod adopt;
 mod approve;
 mod audit;
 mod change;
+mod clean;
+mod complete;
 mod config;
+mod configure;
 mod context;
 mod dhcp;
 mod difference;
 mod discover;
+mod doctor;
 mod events;
+mod explain;
 mod fields;
 mod history;
 mod image;
@@ -40,10 +52,12 @@ mod log;
 mod node;
 mod node_list;
 mod nodes;
+mod once;
 mod orders;
 mod overlay;
 mod overlay_change;
 mod plan;
+mod power;
 mod profile;
 mod render;
 mod report;
@@ -54,16 +68,22 @@ mod serve;
 mod service;
 mod ssh;
 mod status;
+#[cfg(test)]
+pub(crate) mod testing;
 mod ticket;
 mod trace;
 
 pub use adopt::AdoptArgs;
 pub use approve::ApproveArgs;
+pub use clean::CleanCommand;
 pub use config::ConfigCommand;
+pub use configure::ConfigureCommand;
 pub use context::{Context, OutputFormat};
 pub use dhcp::DhcpCommand;
 pub use discover::DiscoverCommand;
+pub use doctor::DoctorCommand;
 pub use events::EventsCommand;
+pub use explain::ExplainCommand;
 pub use history::{DiffCommand, HistoryCommand, UndoCommand};
 pub use image::ImageCommand;
 pub use import::{ImportCommand, UpgradeCommand};
@@ -71,8 +91,10 @@ pub use init::InitCommand;
 pub use key::KeyCommand;
 pub use log::LogArgs;
 pub use node::NodeCommand;
+pub use once::BootArgs;
 pub use overlay::OverlayCommand;
 pub use plan::PlanArgs;
+pub use power::PowerCommand;
 pub use profile::ProfileCommand;
 pub use render::{Cell, Style, Table, note, print, print_table, write_out};
 pub use report::BootCommand;

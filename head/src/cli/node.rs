@@ -10,8 +10,9 @@ use super::change::{ChangeFlags, Doing, open, save};
 use super::fields::{SetFlags, UnsetFlags};
 use super::node_list::{ListArgs, ShowArgs};
 use super::nodes::{Guard, NODESETS, groups_of, in_order, no_such_nodes, texts};
+use super::power::{ConsoleArgs, SensorsArgs};
 use super::section::{ImportArgs, Section, edit, export, import};
-use super::{AdoptArgs, ApproveArgs, Context, LogArgs, StatusArgs};
+use super::{AdoptArgs, ApproveArgs, BootArgs, Context, LogArgs, StatusArgs};
 use crate::exit::{Ended, Exit};
 use crate::registry::{Editor, Entry, Registry};
 
@@ -56,6 +57,14 @@ pub enum NodeCommand {
     /// Make unknown machines nodes; those that wait go on into their image. Nodes that are not in the registry are added.
     #[command(after_long_help = NODESETS)]
     Adopt(AdoptArgs),
+    /// Choose what nodes boot at their next boot only.
+    #[command(after_long_help = NODESETS)]
+    Boot(BootArgs),
+    /// The serial console of a node, by its management controller.
+    Console(ConsoleArgs),
+    /// What the sensors of nodes say, by their management controllers.
+    #[command(after_long_help = NODESETS)]
+    Sensors(SensorsArgs),
 }
 
 /// Arguments of `wulf node add`.
@@ -163,6 +172,9 @@ impl NodeCommand {
             Self::Log(args) => args.run(context),
             Self::Approve(args) => args.run(context),
             Self::Adopt(args) => args.run(context),
+            Self::Boot(args) => args.run(context),
+            Self::Console(args) => args.run(context),
+            Self::Sensors(args) => args.run(context),
         }
     }
 }

@@ -10,9 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use super::render::colours_on;
 use super::{
-    BootCommand, ConfigCommand, Context, DhcpCommand, DiffCommand, DiscoverCommand, EventsCommand, HistoryCommand,
-    ImageCommand, ImportCommand, InitCommand, KeyCommand, NodeCommand, OverlayCommand, PlanArgs, ProfileCommand,
-    SshCommand, TicketCommand, UndoCommand, UpgradeCommand, note, serve, write_out,
+    BootCommand, CleanCommand, ConfigCommand, ConfigureCommand, Context, DhcpCommand, DiffCommand, DiscoverCommand,
+    DoctorCommand, EventsCommand, ExplainCommand, HistoryCommand, ImageCommand, ImportCommand, InitCommand, KeyCommand,
+    NodeCommand, OverlayCommand, PlanArgs, PowerCommand, ProfileCommand, SshCommand, TicketCommand, UndoCommand,
+    UpgradeCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -43,7 +44,9 @@ enum Command {
     /// See machines that are not in the registry and wait to become a node.
     #[command(subcommand)]
     Discover(DiscoverCommand),
+    Doctor(DoctorCommand),
     Events(EventsCommand),
+    Explain(ExplainCommand),
     Ticket(TicketCommand),
     /// The keys of cluster and head.
     #[command(subcommand)]
@@ -54,6 +57,8 @@ enum Command {
     /// Manage profiles: what nodes share.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    #[command(subcommand)]
+    Power(PowerCommand),
     Ssh(SshCommand),
     /// Take over what another system has.
     #[command(subcommand)]
@@ -65,6 +70,9 @@ enum Command {
     /// Show and check the head's configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    Clean(CleanCommand),
+    #[command(subcommand)]
+    Configure(ConfigureCommand),
     /// Import, build, list and remove images.
     #[command(subcommand)]
     Image(ImageCommand),
@@ -77,7 +85,10 @@ enum Command {
         /// The directory, such as /usr/share/man/man1; it must exist.
         dir: PathBuf,
     },
-    /// Print a completion script for a shell.
+    /// Print what makes a shell complete commands and the names of nodes, groups, profiles, images and overlays.
+    ///
+    /// bash: source <(wulf completion bash) in ~/.bashrc, or into /etc/bash_completion.d/wulf;
+    /// zsh: source <(wulf completion zsh) in ~/.zshrc; fish: wulf completion fish | source in ~/.config/fish/config.fish.
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
@@ -94,11 +105,14 @@ impl Wulf {
             Command::Boot(command) => command.run(context),
             Command::Dhcp(command) => command.run(context),
             Command::Discover(command) => command.run(context),
+            Command::Doctor(command) => command.run(context),
             Command::Events(command) => command.run(context),
+            Command::Explain(command) => command.run(context),
             Command::Ticket(command) => command.run(context),
             Command::Key(command) => command.run(context),
             Command::Node(command) => command.run(context),
             Command::Profile(command) => command.run(context),
+            Command::Power(command) => command.run(context),
             Command::Ssh(command) => command.run(context),
             Command::Import(command) => command.run(context),
             Command::Upgrade(command) => command.run(context),
@@ -106,6 +120,8 @@ impl Wulf {
             Command::Diff(command) => command.run(context),
             Command::Undo(command) => command.run(context),
             Command::Config(command) => command.run(context),
+            Command::Clean(command) => command.run(context),
+            Command::Configure(command) => command.run(context),
             Command::Image(command) => command.run(context),
             Command::Overlay(command) => command.run(context),
             Command::Plan(args) => args.run(context),
@@ -117,9 +133,7 @@ impl Wulf {
                 Ok(Exit::Ok.into())
             }
             Command::Completion { shell } => {
-                let mut script = vec![];
-                clap_complete::generate(shell, &mut Self::command(), "wulf", &mut script);
-                write_out(&String::from_utf8_lossy(&script))?;
+                write_out(&super::complete::script(&shell.to_string())?)?;
                 Ok(Exit::Ok.into())
             }
         }
@@ -138,6 +152,7 @@ impl Wulf {
 
 /// The `main` of `wulf`.
 pub fn main() -> ExitCode {
+    super::complete::answer_shell();
     // Clap itself prints help, version and usage errors, and ends with code 0 or 2.
     let wulf = Wulf::parse();
     start_logging(wulf.log_default());

@@ -41,7 +41,7 @@ pub struct SshCommand {
 
 /// One node, for programs.
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     node: String,
     exit: Option<i32>,
     ended: &'static str,
@@ -92,13 +92,13 @@ impl SshCommand {
             command.push(address.map_or_else(|| name.to_string(), |address| address.to_string()).into());
             command.push("--".into());
             command.extend(self.command.iter().map(OsString::from));
-            Job { node: name.to_string(), command }
+            Job { node: name.to_string(), command, secret: None }
         };
         Ok(names.iter().map(job).collect())
     }
 }
 
-fn row(outcome: &Outcome) -> Row {
+pub(super) fn row(outcome: &Outcome) -> Row {
     let (exit, ended) = match outcome.status {
         Status::Exit(code) => (Some(code), "exit"),
         Status::Killed => (None, "killed"),
@@ -109,7 +109,7 @@ fn row(outcome: &Outcome) -> Row {
 }
 
 /// 0 where all went well, 124 where all that did not ran out of time, else 1.
-fn end(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
+pub(super) fn end(outcomes: &[Outcome]) -> anyhow::Result<ExitCode> {
     let failed: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.status != Status::Exit(0)).collect();
     if failed.is_empty() {
         return Ok(Exit::Ok.into());

@@ -84,6 +84,18 @@ impl Config {
         if !self.domain.is_empty() && self.domain.parse::<wulfpack_shared::id::NodeName>().is_err() {
             return Err(format!("domain: {:?} is not a domain name (RFC 1123, section 2.1)", self.domain));
         }
+        for (dir, export) in &self.nfs.exports {
+            let words = [export.options.as_str()].into_iter().chain(export.clients.iter().map(String::as_str));
+            let wrong = |text: &str| {
+                text.is_empty() || text.contains(['(', ')', '#', '"', '\\']) || text.contains(char::is_whitespace)
+            };
+            if !dir.is_absolute() || dir.to_string_lossy().contains(['"', '\n', '\\']) || words.into_iter().any(wrong) {
+                return Err(format!(
+                    "nfs: exports: {}: an absolute path, options and clients as in exports(5)",
+                    dir.display()
+                ));
+            }
+        }
         if self.image.keep == 0 {
             return Err("image: keep: at least one version has to be kept".into());
         }

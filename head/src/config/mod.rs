@@ -33,8 +33,8 @@ pub use files::{create_dir, create_new, write_atomically};
 pub use keys::{KeyError, KeyRole, Keys, create_key, load_key};
 pub use load::{ConfigError, DEFAULT_YAML};
 pub use model::{
-    BootConfig, Config, ImageConfig, InitramfsConfig, InterfaceConfig, NeighbourBoot, Ports, ReadyCheck, ReadyConfig,
-    TokenEvidence,
+    BootConfig, Config, ImageConfig, InitramfsConfig, InterfaceConfig, NeighbourBoot, NfsConfig, NfsExport, Ports,
+    ReadyCheck, ReadyConfig, TokenEvidence,
 };
 pub use paths::Paths;
 pub use seed::{Seed, SeedError};

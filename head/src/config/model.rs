@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct Config {
     pub initramfs: InitramfsConfig,
     /// How often a running node looks whether it would get other runtime overlays, in seconds, give or take a quarter: 10 to 480.
     pub update_interval: u16,
+    /// NFS exports of this host, for `wulf configure nfs`.
+    pub nfs: NfsConfig,
     /// Commands that change more nodes than this ask first, or want `--max-nodes` or `--yes`.
     pub max_nodes: u32,
     /// User that `wulf serve` becomes once keys and state are open, before it hears the network; `wulf init` makes it. Where it does
@@ -72,6 +75,7 @@ impl Default for Config {
             image: ImageConfig::default(),
             initramfs: InitramfsConfig::default(),
             update_interval: 300,
+            nfs: NfsConfig::default(),
             max_nodes: 100,
             user: "wulfpack".into(),
         }
@@ -91,6 +95,9 @@ impl Config {
 pub struct InterfaceConfig {
     /// Whether the DHCP server answers here.
     pub dhcp: bool,
+    /// Whether boot programs are handed out here by TFTP; where nothing is said, where DHCP answers. With `dhcp: false` another
+    /// server points here.
+    pub tftp: Option<bool>,
     /// What a machine must show before its boot script carries a join token.
     pub token: TokenEvidence,
     /// Addresses of the head that nodes on this interface are told; empty: those that the interface has.
@@ -99,7 +106,7 @@ pub struct InterfaceConfig {
 
 impl Default for InterfaceConfig {
     fn default() -> Self {
-        Self { dhcp: true, token: TokenEvidence::default(), addresses: vec![] }
+        Self { dhcp: true, tftp: None, token: TokenEvidence::default(), addresses: vec![] }
     }
 }
 
@@ -227,4 +234,28 @@ pub struct InitramfsConfig {
     pub firmware: Vec<String>,
     /// Modules to leave out, by name.
     pub omit: Vec<String>,
+}
+
+/// NFS exports of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NfsConfig {
+    /// Directories, and how they are exported.
+    pub exports: BTreeMap<PathBuf, NfsExport>,
+}
+
+/// One export (exports(5)).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NfsExport {
+    /// Export options.
+    pub options: String,
+    /// To whom: networks, hosts, netgroups; empty: the networks of the head's interfaces.
+    pub clients: Vec<String>,
+}
+
+impl Default for NfsExport {
+    fn default() -> Self {
+        Self { options: "rw,sync".into(), clients: vec![] }
+    }
 }

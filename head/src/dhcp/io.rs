@@ -70,6 +70,22 @@ impl Options {
             policy: Policy::default(),
         }
     }
+
+    /// What a server on these interfaces goes by; `seed` is a random number that tells its probes from those of others.
+    pub fn settings(self, links: Vec<Link>, seed: u32) -> Settings {
+        Settings {
+            links,
+            http_port: self.http_port,
+            lease: self.lease,
+            domain: self.domain,
+            dns: self.dns,
+            nbps: self.nbps,
+            override_other: self.override_other,
+            own_heads: self.own_heads,
+            seed,
+            policy: self.policy,
+        }
+    }
 }
 
 /// Why the server cannot start.
@@ -192,20 +208,10 @@ impl Server {
             });
             wires.push(Arc::new(Wire { link: link.clone(), server, client, pxe, raw: raw.ok() }));
         }
-        let machine = Machine::new(Settings {
-            links,
-            http_port: options.http_port,
-            lease: options.lease,
-            domain: options.domain,
-            dns: options.dns,
-            nbps: options.nbps,
-            override_other: options.override_other,
-            own_heads: options.own_heads,
-            seed: getrandom::u32().map_err(BindError::Random)?,
-            policy: options.policy,
-        });
+        let override_other = options.override_other;
+        let machine = Machine::new(options.settings(links, getrandom::u32().map_err(BindError::Random)?));
         let (status, status_seen) = watch::channel(machine.status());
-        let (set, overridden) = watch::channel(options.override_other);
+        let (set, overridden) = watch::channel(override_other);
         let settings = machine.settings();
         Ok((Self { wires, machine, status, overridden }, Handle { status: status_seen, overridden: set, settings }))
     }

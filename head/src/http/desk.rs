@@ -3,18 +3,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
 use wulfpack_shared::id::{Mac, NodeName, VersionId};
 use wulfpack_shared::limits::TOKEN_LIFETIME;
-use wulfpack_shared::time::{Mono, UnixTime};
+use wulfpack_shared::time::Mono;
 use wulfpack_shared::wire::Phase;
 
 use super::cache::{FileCache, LoadError};
 use super::closures::Closures;
 use super::neighbour;
+use super::once::{WITHOUT_IMAGE, wall_clock};
 use super::sources::{AgentArchive, Neighbours, Tokens, VersionFile, Versions};
 use super::unknown::Unknown;
 use crate::boot::{
@@ -26,6 +27,7 @@ use crate::dhcp::Evidence;
 use crate::dhcp6::mac_of_address;
 use crate::fleet::{BootEvent, BootEvents};
 use crate::image::PciId;
+use crate::once::OnceBook;
 use crate::registry::{Node, Snapshot};
 
 /// Most bytes of kernels and modules that are kept in memory: a few versions with a few kernels each.
@@ -57,6 +59,8 @@ pub struct Services {
     pub scripts: Arc<Scripts>,
     /// How many machines load kernel and archives at a time; 0: no limit.
     pub wave: usize,
+    /// What nodes boot once.
+    pub once: OnceBook,
     /// Nodes that give kernel and modules, where the administrator accepts that.
     pub neighbours: Option<Arc<dyn Neighbours>>,
     /// Machines that no node is.
@@ -113,9 +117,11 @@ impl Desk {
 
     /// Something was handed out: the fleet is told, and the machine's place in its wave may be free.
     pub fn record(&self, event: BootEvent) {
-        if event.phase == Phase::Kernel && event.detail == AGENT {
+        let agent = event.phase == Phase::Kernel && event.detail == AGENT;
+        if agent {
             self.waves().done(event.mac);
         }
+        self.use_up(&event, agent);
         self.services.events.record(event);
     }
 
@@ -163,12 +169,14 @@ impl Desk {
         node: Option<&Node>,
     ) -> Result<(String, String), String> {
         let Some(node) = node else { return self.discovery(loader, peer, mac).await };
-        let template = node.ipxe.as_deref().unwrap_or(DEFAULT_TEMPLATE);
         let scripts = &self.services.scripts;
+        let chosen = self.chosen(loader, node);
+        let node = chosen.as_ref().unwrap_or(node);
+        let template = node.ipxe.as_deref().unwrap_or(DEFAULT_TEMPLATE);
         // An unknown template is told of below, when it is rendered.
         if !scripts.boots_image(loader, template) {
             let script = scripts.without_image(loader, template, (peer.local, mac), node.name.as_str());
-            return Ok((script.map_err(|error| error.to_string())?, format!("template {template}")));
+            return Ok((script.map_err(|error| error.to_string())?, format!("{WITHOUT_IMAGE}{template}")));
         }
         // A node that is told to shows what it is, and goes on.
         let plan = self.plan(peer, mac, node, template == DISCOVER_TEMPLATE).await?;
@@ -388,9 +396,4 @@ impl Desk {
         })?;
         Some(self.event(phase, mac, peer, detail))
     }
-}
-
-fn wall_clock() -> UnixTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixTime(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

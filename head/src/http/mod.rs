@@ -10,6 +10,7 @@ mod desk;
 mod io;
 mod memory;
 mod neighbour;
+mod once;
 mod range;
 mod routes;
 mod sources;

@@ -124,6 +124,14 @@ pub(crate) fn node(name: &str, mac: Mac, image: Option<&str>) -> Node {
     }
 }
 
+/// Choices in a store that nobody else has.
+fn once() -> crate::once::OnceBook {
+    let dir = tempfile::tempdir().unwrap();
+    let store = crate::store::RedbStore::open(&dir.path().join("state.redb")).unwrap();
+    // The file stays open without its name.
+    crate::once::OnceBook::open(Arc::new(store)).unwrap()
+}
+
 pub(crate) fn services() -> (Services, Arc<Events>) {
     let events = Arc::new(Events::default());
     let (nodes, head) = ([node("n1", MAC, Some("debian")), node("bare", BARE, None)], HeadSettings::default());
@@ -138,6 +146,7 @@ pub(crate) fn services() -> (Services, Arc<Events>) {
         programs: Arc::new(programs()),
         scripts: Arc::default(),
         wave: 0,
+        once: once(),
         neighbours: None,
         unknown: Unknown::default(),
     };

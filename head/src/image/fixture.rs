@@ -6,7 +6,10 @@ use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::ArchiveCompression;
+use wulfpack_shared::id::ImageName;
+use wulfpack_shared::identity::SecretKey;
+
+use super::{ArchiveCompression, BuildSettings, Library, Silent};
 
 /// What `sign-file` of the kernel appends, as far as anybody looks at it.
 pub(super) const SIGNATURE: &[u8] = b"\x30\x82 a signature ~Module signature appended~\n";
@@ -341,4 +344,13 @@ pub(super) fn inodes(root: &Path) -> BTreeMap<String, String> {
         found.insert(name, format!("{facts:?}"));
     }
     found
+}
+
+/// A library with this image, built from the last layout.
+pub(crate) fn built(images: &Path, name: &ImageName) -> Library {
+    let library = Library::open(images).unwrap();
+    fs::create_dir_all(library.rootfs(name)).unwrap();
+    LAYOUTS[LAYOUTS.len() - 1].create(&library.rootfs(name));
+    library.build(name, &BuildSettings::default(), &SecretKey::from_seed([1; 32]), &Silent).unwrap();
+    library
 }

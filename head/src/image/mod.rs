@@ -14,7 +14,7 @@ mod build;
 mod diff;
 mod error;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod import;
 mod initramfs;
 mod kernel;

@@ -1,6 +1,5 @@
 //! What an import would do.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,8 @@ use serde::Serialize;
 use super::nodes::upgrade_nodes;
 use super::overlays::read_overlay;
 use super::server::{Places, read_server};
+use super::settings::{Settings, rewrite};
+use crate::config::Config;
 use crate::registry::NodesFile;
 
 /// Why nothing can be imported.
@@ -80,8 +81,8 @@ pub struct ImportedImage {
 /// All that would be done.
 #[derive(Debug, Default, Serialize)]
 pub struct Plan {
-    /// Lines for `wulfpack.yaml`, by key.
-    pub settings: BTreeMap<String, String>,
+    /// What goes into `wulfpack.yaml`.
+    pub settings: Settings,
     /// Nodes and profiles.
     pub nodes: NodesFile,
     /// Images.
@@ -117,6 +118,24 @@ impl Plan {
         plan.remarks.sort();
         plan.remarks.dedup();
         Ok(plan)
+    }
+}
+
+impl Plan {
+    /// The configuration file with the settings of the other head in it: its text, and what a person has to look at. The text is
+    /// missing where it cannot be written without touching what somebody wrote; then the settings are told.
+    pub fn configuration(
+        &self,
+        text: &str,
+        config: &Config,
+        interface_of: &dyn Fn(std::net::IpAddr) -> Option<String>,
+    ) -> (Option<String>, Vec<String>) {
+        let (new, mut kept) = self.settings.apply(config, interface_of);
+        let written = rewrite(text, config, &new);
+        if written.is_none() {
+            kept.push("wulfpack.yaml has settings of its own where these belong: put them in by hand".into());
+        }
+        (written, kept)
     }
 }
 

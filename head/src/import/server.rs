@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::plan::{ImportError, Plan, Remark, read};
+use super::settings::Settings;
 use crate::config::yaml;
 
 /// Where a Warewulf head keeps its things.
@@ -46,12 +47,14 @@ pub(super) fn read_server(mut places: Places, plan: &mut Plan) -> Result<Places,
         let key = key.rsplit(": ").next().unwrap_or(key);
         text.lines().position(|line| line.trim_start().starts_with(&format!("{key}:"))).map(|line| line + 1)
     };
+    let (settings, odd) = Settings::read(&value);
+    plan.settings = settings;
+    for (key, what) in odd {
+        plan.remarks.push(Remark { file: path.clone(), line: line(key), what: format!("{key}: {what}") });
+    }
     let text_of = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let get =
         |keys: &[&str]| keys.iter().try_fold(&value, |value, key| value.get(key)).filter(|value| !value.is_null());
-    if let Some((_, domain)) = get(&["fqdn"]).map(text_of).as_ref().and_then(|fqdn| fqdn.split_once('.')) {
-        plan.settings.insert("domain".into(), domain.to_owned());
-    }
     if let Some(dir) = get(&["paths", "wwchrootdir"]).and_then(Value::as_str) {
         places.images = places.at(dir);
     }
@@ -67,19 +70,9 @@ pub(super) fn read_server(mut places: Places, plan: &mut Plan) -> Result<Places,
             plan.remarks.push(remark);
         }
     };
-    say(&["ipaddr"], &|ip| format!("name the interface that has {ip} below `interfaces:` in wulfpack.yaml"));
-    say(&["ipaddr6"], &|ip| format!("the interface that has {ip} is the one that `interfaces:` names"));
-    say(&["dhcp", "range start"], &|first| {
-        format!(
-            "machines of the registry get their own addresses; a range from {first} on is a setting of `dhcp:`, see docs/dhcp.md"
-        )
-    });
     say(&["dhcp", "template"], &|_| "DHCP is the head's own; there is no template".into());
-    say(&["tftp", "ipxe"], &|_| {
-        "boot programs are chosen by a table of architectures; `wulf node set --bootprogram` overrides it".into()
-    });
     say(&["nfs", "export paths"], &|_| {
-        "exports stay in /etc/exports of this host; mounts are `resources: fstab` of profiles".into()
+        "`wulf configure nfs` writes the exports; what nodes mount are `resources: fstab` of profiles".into()
     });
     say(&["ssh", "key types"], &|types| {
         format!("host keys of nodes are derived, each node its own; {types} does not apply")
@@ -87,13 +80,14 @@ pub(super) fn read_server(mut places: Places, plan: &mut Plan) -> Result<Places,
     say(&["warewulf", "port"], &|port| {
         format!("ports are those of `ports:`; {port} is free again once warewulfd is stopped")
     });
-    say(&["warewulf", "update interval"], &|_| {
-        "running nodes are told of changes at once; there is no interval".into()
+    say(&["warewulf", "update interval"], &|seconds| {
+        format!(
+            "nodes look for changes by a hash every `update_interval` seconds (300), and `wulf overlay push` tells them at once; {seconds} is not taken over"
+        )
     });
     say(&["warewulf", "secure"], &|_| {
         "nodes show a one-time token and a certificate; source ports mean nothing".into()
     });
-    say(&["warewulf", "grubboot"], &|on| format!("`grubboot: {on}` is a field of nodes and profiles here"));
     for key in ["image mounts", "container mounts"] {
         say(&[key], &|_| "binds are options of `wulf image exec` and `shell`".into());
     }

@@ -1,4 +1,4 @@
-//! Boots that running nodes announce. Where a network demands an administrator's approval, a node that goes down to boot again
+//! Boots that are known of before: those that were chosen for, and those that running nodes announce. Where a network demands an administrator's approval, a node that goes down to boot again
 //! says so with its own key, and its next boot does not wait (REAL-CLUSTERS, rule 9).
 
 use std::net::IpAddr;
@@ -8,11 +8,13 @@ use wulfpack_shared::id::{Mac, NodeName};
 use wulfpack_shared::identity::Role;
 use wulfpack_shared::limits::TOKEN_LIFETIME;
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::{Refusal, RefusalReason};
+use wulfpack_shared::wire::{JoinRequest, Refusal, RefusalReason};
 
 use super::Members;
-use super::service::{busy, refusal};
+use super::machine::Admission;
+use super::service::{JoinService, busy, refusal};
 use crate::fleet::{FleetHandle, Input};
+use crate::registry::Node;
 use crate::store::{AuditRecord, Member, NextBoot, Store, StoreError};
 
 /// Boots that running nodes announce, each good for one boot. Clones share what is stored.
@@ -65,5 +67,18 @@ impl NextBoots {
     /// The node has joined: what was announced before counts no more.
     pub(super) fn forget(&self, node: &NodeName) -> Result<(), StoreError> {
         self.store.take_next_boot(node, &|_| true).map(drop)
+    }
+}
+
+impl JoinService {
+    /// The same with the image that was chosen for this boot only.
+    pub(super) fn once(&self, admission: Admission, request: &JoinRequest) -> Result<Admission, Refusal> {
+        if admission.settings.is_none() {
+            return Ok(admission);
+        }
+        let image = self.0.once.joins(&admission.name, request.boot).map_err(|error| busy(&error))?;
+        let Some(image) = image else { return Ok(admission) };
+        let node = |node: Arc<Node>| Arc::new(Node { image: Some(image.clone()), ..Node::clone(&node) });
+        Ok(Admission { settings: admission.settings.map(node), image: image.clone(), ..admission })
     }
 }

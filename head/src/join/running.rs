@@ -16,7 +16,9 @@ use wulfpack_shared::wire::{
 
 use super::JoinService;
 use super::service::{blocking, refusal};
+use crate::fleet::{Input, Severity};
 use crate::registry::{Node, Snapshot};
+use crate::store::{Member, StoreError};
 
 impl JoinService {
     /// The node that this member is, as the registry has it.
@@ -79,5 +81,20 @@ impl ControlHandler for JoinService {
                 ControlResponse::Orders,
             )
         })
+    }
+}
+
+impl JoinService {
+    /// Locks out members that the registry no longer has. Called with each new snapshot.
+    pub fn follow(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let gone = |member: &Member| member.role == Role::Node && snapshot.node(&member.name).is_none();
+        for key in self.0.members.revoke_where(self.0.clock.now(), gone)? {
+            let Some(member) = self.0.members.find(&key) else { continue };
+            self.0.orders.forget(&member.name);
+            let text = "it left the registry: its certificate is void".to_owned();
+            let node = Some(member.name);
+            self.0.fleet.tell(Input::Event { severity: Severity::Info, node, text });
+        }
+        Ok(())
     }
 }

@@ -21,7 +21,8 @@ use super::machine::{self, Admission, Alarm, Decision, Facts, RenewFacts};
 use super::{Members, NextBoots};
 use crate::boot::choose_kernel;
 use crate::config::ClusterKeys;
-use crate::fleet::{FleetHandle, Input, Joined, Severity};
+use crate::fleet::{FleetHandle, Input, Joined};
+use crate::once::OnceBook;
 use crate::orders::OrdersHandle;
 use crate::overlay::{Digest, Packer};
 use crate::registry::{ImageRef, Node, Snapshot};
@@ -86,6 +87,8 @@ pub struct JoinOptions {
     pub fleet: FleetHandle,
     /// What running nodes are told.
     pub orders: OrdersHandle,
+    /// What nodes boot once.
+    pub once: OnceBook,
     /// The head's time.
     pub clock: ClusterClock,
     /// Domain appended to node names without a dot; empty for none.
@@ -135,6 +138,7 @@ impl JoinService {
         };
         let (token, purpose, snapshot) = (token.as_ref(), &request.purpose, &snapshot);
         let admission = self.settle(&Facts { key, purpose, token, bound: &bound, revoked, snapshot })?;
+        let admission = self.once(admission, request)?;
         let header = parts.images.header(&admission.image).map_err(|why| refusal(RefusalReason::NoImage, why))?;
         let keys = self.keys();
         let no_image = |error: HeaderError| refusal(RefusalReason::NoImage, error.to_string());
@@ -150,12 +154,11 @@ impl JoinService {
         }
         let nonce = token.map_or([0; 16], |body| body.nonce);
         let certificate = self.certify(&keys, key, &admission, request, nonce)?;
-        let peers = self.first_peers(key, seen, &admission, request, &header, &kernels);
+        let (peers, track_after_s) = self.first_peers(key, seen, &admission, request, &header, &kernels);
         if admission.role == Role::Node {
             self.tell_joined(key, seen, &admission.name, request, &header);
         }
         let time = keys.time(parts.clock.now(), &request.nonce);
-        let (peers, track_after_s) = peers;
         Ok(JoinAnswer { time, certificate, image: header, node: node.map(Box::new), peers, track_after_s })
     }
 
@@ -382,19 +385,4 @@ pub(super) fn machine_id(identity: &SecretKey, node: &NodeName) -> [u8; 16] {
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
     id
-}
-
-impl JoinService {
-    /// Locks out members that the registry no longer has. Called with each new snapshot.
-    pub fn follow(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let gone = |member: &Member| member.role == Role::Node && snapshot.node(&member.name).is_none();
-        for key in self.0.members.revoke_where(self.0.clock.now(), gone)? {
-            let Some(member) = self.0.members.find(&key) else { continue };
-            self.0.orders.forget(&member.name);
-            let text = "it left the registry: its certificate is void".to_owned();
-            let node = Some(member.name);
-            self.0.fleet.tell(Input::Event { severity: Severity::Info, node, text });
-        }
-        Ok(())
-    }
 }

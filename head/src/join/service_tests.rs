@@ -91,10 +91,9 @@ struct Head {
 }
 
 fn head() -> Head {
-    let dir = tempfile::tempdir().unwrap();
+    let (dir, clock) = (tempfile::tempdir().unwrap(), ClusterClock::at(NOW));
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.path().join("state.redb")).unwrap());
     let key = TokenKey::new(store.token_key([5; 32]).unwrap());
-    let clock = ClusterClock::at(NOW);
     let (fleet, _probes) = FleetHandle::open(&*store, clock.clone()).unwrap();
     let members = Members::open(Arc::clone(&store)).unwrap();
     let keys = watch::Sender::new(Arc::new(ClusterKeys::first(cluster())));
@@ -112,6 +111,7 @@ fn head() -> Head {
         tracker: TrackerHandle::new([3; 32], 0),
         fleet: fleet.clone(),
         orders: orders.clone(),
+        once: crate::once::OnceBook::open(Arc::clone(&store)).unwrap(),
         clock: clock.clone(),
         domain: "cluster.example".into(),
         tmpfs_dirs: vec!["/tmp".into()],

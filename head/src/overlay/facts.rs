@@ -77,7 +77,7 @@ impl Facts {
             settings,
             cluster: Value::from(Serde(cluster)),
             nodes,
-            hosts: Value::from_safe_string(hosts(snapshot, &config.domain)),
+            hosts: Value::from_safe_string(host_lines(snapshot, &config.domain)),
             groups: groups(snapshot),
             authorized_keys: authorized_keys.trim().to_owned(),
             agent: Value::from(Serde(Agent { port: config.ports.data })),
@@ -134,7 +134,7 @@ fn groups(snapshot: &Snapshot) -> Value {
 
 /// Lines of `/etc/hosts` for all nodes: rendering them in a template for each node would take the square of their number. An address
 /// has the names that Warewulf gives it: the node's, if it is that of the primary interface, and those of network and device.
-fn hosts(snapshot: &Snapshot, domain: &str) -> String {
+pub fn host_lines(snapshot: &Snapshot, domain: &str) -> String {
     let mut lines = vec![];
     for node in snapshot.nodes() {
         for (index, interface) in node.interfaces.iter().enumerate() {

@@ -39,7 +39,7 @@ mod work;
 
 pub(crate) use attributes::Book;
 pub use digest::Digest;
-pub use facts::{Facts, read_authorized_keys};
+pub use facts::{Facts, host_lines, read_authorized_keys};
 pub use functions::Readable;
 pub use hostkey::HostKey;
 pub use pack::Packer;

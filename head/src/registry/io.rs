@@ -1,5 +1,6 @@
 //! Loading the registry, and changing it under a lock.
 
+use std::cell::OnceCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -103,6 +104,8 @@ pub struct Editor {
     /// The text as it is on the disk, and what it says.
     text: String,
     before: NodesFile,
+    /// The same, resolved: once, and only where it is needed.
+    resolved: OnceCell<Arc<Snapshot>>,
     /// The registry to be.
     pub file: NodesFile,
     history: Option<History>,
@@ -120,11 +123,13 @@ impl Editor {
         let lock = lock(path)?;
         let text = read(path)?;
         let file = parse(&text).map_err(|problems| RegistryError::Invalid { path: path.into(), problems })?;
-        let standing = resolve(&file, Defaults::default()).errors;
+        let resolved = resolve(&file, Defaults::default());
+        let standing = resolved.errors;
         Ok(Self {
             path: path.into(),
             text,
             before: file.clone(),
+            resolved: OnceCell::from(Arc::new(resolved.snapshot)),
             file,
             history: None,
             surroundings: Surroundings::default(),
@@ -147,6 +152,7 @@ impl Editor {
             path: path.into(),
             text: now,
             before,
+            resolved: OnceCell::new(),
             file,
             history: None,
             surroundings,
@@ -201,7 +207,8 @@ impl Editor {
         if problems.is_empty() && !by_hand.is_empty() {
             return Err(RegistryError::NotInForce { path: path(), problems: by_hand });
         }
-        problems.0.extend(self.surroundings.check(&self.before, &registry));
+        let before = self.resolved.get_or_init(|| Arc::new(resolve(&self.before, Defaults::default()).snapshot));
+        problems.0.extend(self.surroundings.check(before, &registry));
         if problems.is_empty() { Ok(registry) } else { Err(RegistryError::Invalid { path: path(), problems }) }
     }
 
@@ -218,6 +225,12 @@ impl Editor {
     /// a process leaves the old file and a record that the next one completes.
     pub fn save_as(self, deed: &Deed, force: bool) -> Result<(Registry, Option<Record>), RegistryError> {
         let registry = self.check(force)?;
+        self.save_checked(registry, deed)
+    }
+
+    /// The same for what [`Self::check`] has just returned: ten thousand nodes are not checked twice.
+    pub fn save_checked(self, registry: Registry, deed: &Deed) -> Result<(Registry, Option<Record>), RegistryError> {
+        debug_assert!(registry.file == self.file, "what is saved is what was checked");
         let failed = |source| RegistryError::Write { path: self.path.clone(), source };
         let text = render(&self.file).map_err(|error| failed(io::Error::other(error)))?;
         // What is written must read back as what was meant.

@@ -8,11 +8,9 @@ use std::path::Path;
 use ipnet::Ipv4Net;
 use wulfpack_shared::id::NodeName;
 
-use super::file::NodesFile;
 use super::io::Registry;
 use super::problem::Problem;
-use super::resolve::Defaults;
-use super::resolved::{Interface, Node};
+use super::resolved::{Interface, Node, Snapshot};
 use crate::config::{Paths, yaml};
 
 /// What there is. `None` means that nobody knows, and nothing is checked.
@@ -34,9 +32,13 @@ impl Surroundings {
         Self { images: Some(directories(&paths.images()).collect()), overlays: Some(overlays), networks }
     }
 
+    /// All that does not fit, whoever said it and when.
+    pub fn standing(&self, registry: &Registry) -> Vec<Problem> {
+        self.check(&Snapshot::default(), registry)
+    }
+
     /// What in `after` does not fit, unless the node said the same `before`: what stands is not this change's business.
-    pub(super) fn check(&self, before: &NodesFile, after: &Registry) -> Vec<Problem> {
-        let before = Registry::new(before.clone(), Defaults::default()).resolve();
+    pub(super) fn check(&self, before: &Snapshot, after: &Registry) -> Vec<Problem> {
         let mut told = BTreeMap::new();
         for node in after.resolve().nodes() {
             let old = before.node(&node.name);

@@ -8,6 +8,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream;
 
+use crate::registry::Secret;
+
 /// Most output of one node that is kept; the rest is read and dropped. Bytes.
 const OUTPUT_MAX: u64 = 4 * 1024 * 1024;
 
@@ -18,6 +20,8 @@ pub struct Job {
     pub node: String,
     /// Program and arguments.
     pub command: Vec<OsString>,
+    /// An environment variable that only it sees, with a secret.
+    pub secret: Option<(String, Secret)>,
 }
 
 /// How a command ended.
@@ -53,7 +57,7 @@ pub async fn fan_out(jobs: Vec<Job>, width: usize, limit: Option<Duration>, mut 
 }
 
 async fn run(job: Job, limit: Option<Duration>) -> Outcome {
-    let Job { node, command } = job;
+    let Job { node, command, secret } = job;
     let failed = |node: String, why: String| Outcome { node, status: Status::NotStarted(why), output: vec![] };
     let Some((program, arguments)) = command.split_first() else { return failed(node, "no command".into()) };
     // One pipe for both, so that what was said first stands first.
@@ -63,6 +67,7 @@ async fn run(job: Job, limit: Option<Duration>) -> Outcome {
         Err(error) => return failed(node, error.to_string()),
     };
     let mut process = tokio::process::Command::new(program);
+    process.envs(secret.iter().map(|(variable, secret)| (variable, secret.expose())));
     process.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).kill_on_drop(true);
     let child = process.spawn();
     // Our own ends of the pipe: as long as they are open it has no end.

@@ -6,6 +6,7 @@ fn jobs(scripts: &[(&str, &str)]) -> Vec<Job> {
     let job = |(node, script): &(&str, &str)| Job {
         node: (*node).into(),
         command: ["/bin/sh", "-c", script].into_iter().map(Into::into).collect(),
+        secret: None,
     };
     scripts.iter().map(job).collect()
 }
@@ -43,7 +44,7 @@ async fn a_node_that_hangs_is_given_up_and_holds_up_no_other() {
 #[tokio::test]
 async fn what_cannot_be_started_is_told() {
     let mut outcomes = vec![];
-    let job = Job { node: "n1".into(), command: vec!["/nonexistent/ssh".into()] };
+    let job = Job { node: "n1".into(), command: vec!["/nonexistent/ssh".into()], secret: None };
     fan_out(vec![job], 8, None, |outcome| outcomes.push(outcome)).await;
     assert!(gather(&outcomes).contains("n1: /nonexistent/ssh: "), "{outcomes:?}");
 }

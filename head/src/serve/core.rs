@@ -23,6 +23,7 @@ use crate::discover::ClaimedRegistry;
 use crate::fleet::{FleetHandle, Output};
 use crate::image::Library;
 use crate::join::{JoinOptions, JoinService, Members, TokenMaker, membership};
+use crate::once::OnceBook;
 use crate::orders::OrdersHandle;
 use crate::overlay::Packer;
 use crate::registry::{Defaults, History, RegistryWatcher, Snapshot};
@@ -55,6 +56,7 @@ pub(super) struct Core {
     pub(super) clock: ClusterClock,
     pub(super) fleet: FleetHandle,
     pub(super) orders: OrdersHandle,
+    pub(super) once: OnceBook,
     pub(super) trace: TraceHandle,
     pub(super) overlays: Arc<RenderedOverlays>,
     pub(super) members: Members,
@@ -97,12 +99,9 @@ impl Core {
         let token_key = TokenKey::new(store.token_key(random()?)?);
         let (fleet, probes) = FleetHandle::open(&*store, clock.clone())?;
         let members = Members::open(Arc::clone(&store))?;
-        let registry = RegistryWatcher::start_with(
-            &config.paths.nodes_file(),
-            Defaults::from(&config),
-            History::new(config.paths.history()),
-        )?;
-        let registry = Arc::new(ClaimedRegistry::open(Arc::new(registry), &*store)?);
+        let (nodes_file, history) = (config.paths.nodes_file(), History::new(config.paths.history()));
+        let registry = Arc::new(RegistryWatcher::start_with(&nodes_file, Defaults::from(&config), history)?);
+        let registry = Arc::new(ClaimedRegistry::open(registry, &*store)?);
         let nodes = watch::Sender::new(registry.both());
         let trust = Trust::new(keys.cluster.trusted(clock.now()), clock.clone());
         let (swarm, events) = start_swarm(&config, &keys, &places, &trust, &members).context("the swarm")?;
@@ -116,6 +115,7 @@ impl Core {
         let overlays = Arc::new(RenderedOverlays::new(config.clone(), heads, keys.ssh.clone()));
         let catalogue = Catalogue(library);
         let orders = OrdersHandle::new(&clock, Duration::from_secs(config.update_interval.into()));
+        let once = OnceBook::open(Arc::clone(&store))?;
         let Keys { cluster, head, ssh } = keys;
         let cluster = watch::Sender::new(Arc::new(cluster));
         let join = JoinService::new(JoinOptions {
@@ -132,6 +132,7 @@ impl Core {
             tracker: tracker.clone(),
             fleet: fleet.clone(),
             orders: orders.clone(),
+            once: once.clone(),
             clock: clock.clone(),
             domain: config.domain.clone(),
             tmpfs_dirs: config.tmpfs_dirs.clone(),
@@ -139,6 +140,7 @@ impl Core {
         let tokens = TokenMaker::new(token_key.clone());
         let core = Self {
             orders,
+            once,
             overlays,
             config,
             head,

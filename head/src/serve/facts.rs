@@ -78,7 +78,14 @@ impl HeadFacts for RunningHead {
         let members = &self.core.members;
         let is_member = |key: &PublicKey| members.find(key).is_some() && !members.is_revoked(key);
         let swarms = self.core.tracker.swarms();
-        self.core.fleet.look(|fleet| versions_in_use(fleet, is_member, swarms))
+        let mut uses = self.core.fleet.look(|fleet| versions_in_use(fleet, is_member, swarms));
+        // What is chosen for a next boot must be there then.
+        let chosen = self.core.once.all().into_iter();
+        uses.extend(chosen.filter_map(|(node, record)| {
+            let version = record.choice.image()?.version?;
+            Some(VersionUse { version, nodes: vec![node], members: 0 })
+        }));
+        uses
     }
 
     fn dhcp(&self) -> DhcpStatus {

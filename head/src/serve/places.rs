@@ -20,6 +20,8 @@ pub(super) struct Places {
     pub(super) dhcp6: Vec<String>,
     /// Interfaces on which those who ask for a router are answered.
     pub(super) ndp: Vec<String>,
+    /// Whether boot programs are handed out by TFTP.
+    pub(super) tftp: bool,
     /// What the data plane has to know of the links.
     pub(super) tuning: Tuning,
 }
@@ -33,6 +35,7 @@ impl Places {
             let settings = config.interface(&link.name).unwrap_or_default();
             let four = link.addresses.iter().map(|net| IpAddr::from(net.addr()));
             let own: Vec<IpAddr> = four.chain(link.addresses6.iter().map(|net| net.addr().into())).collect();
+            places.tftp |= settings.tftp.unwrap_or(settings.dhcp);
             let told = if settings.addresses.is_empty() { own } else { settings.addresses };
             places.addresses.extend(told.into_iter().map(|address| (address, settings.token)));
             if settings.dhcp && !link.addresses.is_empty() {

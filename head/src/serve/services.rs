@@ -17,6 +17,7 @@ use super::core::{Core, Streams};
 use super::discovery;
 use super::facts::RunningHead;
 use super::neighbours::ReadyNodes;
+use super::places::Places;
 use super::sources::BootTokens;
 use crate::admin::{AdminServer, AdminServices};
 use crate::boot::{Arch, HeadSettings, Nbps, Programs, Scripts};
@@ -85,6 +86,7 @@ impl Services {
             fleet: core.fleet.clone(),
             trace: core.trace.clone(),
             orders: core.orders.clone(),
+            once: core.once.clone(),
             store: Arc::clone(&core.store),
             registry: Arc::clone(&core.registry) as _,
             overlays: Arc::clone(&core.overlays) as _,
@@ -147,6 +149,7 @@ impl Services {
                 programs: boot.programs,
                 scripts: Arc::new(Scripts::new(Some(&paths.etc))),
                 wave: core.config.boot.wave,
+                once: core.once.clone(),
                 neighbours: neighbours(core),
                 unknown: discovery::unknown(core),
             };
@@ -222,8 +225,8 @@ fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
             "no network boot program was found, and machines without iPXE in their firmware cannot boot: install iPXE (on Debian the package ipxe) or build it with scripts/build-ipxe.sh"
         );
     }
-    if places.ndp.is_empty() {
-        facts.off("tftp", "the interfaces serve no DHCP");
+    if !places.tftp {
+        facts.off("tftp", "the interfaces serve neither DHCP nor TFTP");
     } else {
         let listen = places.addresses.iter().map(|(address, proof)| http::Listen {
             address: SocketAddr::new(*address, config.ports.tftp),
@@ -239,7 +242,8 @@ fn bind_boot(core: &Core, facts: &mut RunningHead) -> anyhow::Result<Boot> {
         facts.off("dhcp", "no interface with an IPv4 address serves it");
         return Ok(boot);
     }
-    let (server, handle) = dhcp::Server::bind(dhcp_options(core, &boot.programs)?).context("the DHCP service")?;
+    let (server, handle) =
+        dhcp::Server::bind(dhcp_options(config, places, &boot.programs)?).context("the DHCP service")?;
     facts.dhcp(handle, &places.dhcp);
     boot.dhcp = Some(server);
     Ok(boot)
@@ -284,7 +288,7 @@ fn neighbours(core: &Core) -> Option<Arc<dyn http::Neighbours>> {
 }
 
 /// Where network boot programs lie, the preferred place first.
-fn program_dirs(config: &Config) -> Vec<PathBuf> {
+pub(super) fn program_dirs(config: &Config) -> Vec<PathBuf> {
     let shipped = config.paths.data.join("ipxe");
     let usual = ["/usr/local/share/ipxe", "/usr/lib/ipxe", "/usr/share/ipxe", "/boot"].map(PathBuf::from);
     [config.paths.ipxe.clone(), shipped].into_iter().chain(usual).collect()
@@ -300,8 +304,7 @@ fn nbps(config: &Config, programs: &Programs) -> anyhow::Result<Nbps> {
     Ok(Nbps::of(&programs.names().map(str::to_owned).collect(), named, config.boot.grub))
 }
 
-fn dhcp_options(core: &Core, programs: &Programs) -> anyhow::Result<dhcp::Options> {
-    let (config, places) = (&core.config, &core.places);
+pub(super) fn dhcp_options(config: &Config, places: &Places, programs: &Programs) -> anyhow::Result<dhcp::Options> {
     let v4 = |ip: &IpAddr| match ip {
         IpAddr::V4(ip) => Some(*ip),
         IpAddr::V6(_) => None,

@@ -10,6 +10,7 @@ use wulfpack_shared::time::UnixTime;
 use super::Discoveries;
 use crate::dhcp::LeaseRecord;
 use crate::fleet::{BootRecord, EventRecord, LogLine};
+use crate::once::OnceRecord;
 
 /// Most events that are kept.
 pub const EVENTS_MAX: u64 = 10_000;
@@ -166,6 +167,12 @@ pub trait Store: Discoveries + Send + Sync + Debug {
     /// want stay.
     fn take_next_boot(&self, node: &NodeName, fits: &dyn Fn(&NextBoot) -> bool)
     -> Result<Option<NextBoot>, StoreError>;
+
+    /// Records what nodes boot once, or forgets it; all or nothing.
+    fn put_onces(&self, records: &[(&NodeName, Option<&OnceRecord>)]) -> Result<(), StoreError>;
+
+    /// What nodes boot once, by node.
+    fn onces(&self) -> Result<Vec<(NodeName, OnceRecord)>, StoreError>;
 
     /// Writes what the fleet has learned, all or nothing.
     fn write(&self, batch: &Batch) -> Result<(), StoreError>;

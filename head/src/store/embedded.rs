@@ -17,11 +17,12 @@ use super::api::{
 };
 use super::discovery::open_discoveries;
 use super::tables::{
-    AUDIT, BOOTS, EVENTS, Failure, LEASES, LOGS, MEMBERS, META, NEXT_BOOTS, REVOKED, TOKENS, append, last, pack,
+    AUDIT, BOOTS, EVENTS, Failure, LEASES, LOGS, MEMBERS, META, NEXT_BOOTS, ONCES, REVOKED, TOKENS, append, last, pack,
     trim_boots, unpack,
 };
 use crate::dhcp::LeaseRecord;
 use crate::fleet::{BootRecord, EventRecord, LOG_LINES_MAX, LogLine};
+use crate::once::OnceRecord;
 
 const FORMAT: u64 = 1;
 /// Page cache of the database in bytes: all hot state of 10,000 nodes fits.
@@ -89,6 +90,7 @@ impl RedbStore {
             write.open_table(MEMBERS)?;
             write.open_table(REVOKED)?;
             write.open_table(NEXT_BOOTS)?;
+            write.open_table(ONCES)?;
             write.open_table(LEASES)?;
             write.open_table(BOOTS)?;
             write.open_table(LOGS)?;
@@ -239,6 +241,32 @@ impl Store for RedbStore {
                 table.remove(node.as_str())?;
             }
             Ok(taken)
+        })
+    }
+
+    fn put_onces(&self, records: &[(&NodeName, Option<&OnceRecord>)]) -> Result<(), StoreError> {
+        self.update(|write| {
+            let mut table = write.open_table(ONCES)?;
+            for (node, record) in records {
+                match record {
+                    Some(record) => drop(table.insert(node.as_str(), pack(record)?.as_slice())?),
+                    None => drop(table.remove(node.as_str())?),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn onces(&self) -> Result<Vec<(NodeName, OnceRecord)>, StoreError> {
+        self.read(|read| {
+            let table = read.open_table(ONCES)?;
+            let mut records = vec![];
+            for entry in table.iter()? {
+                let (node, record) = entry?;
+                let name = node.value().parse().map_err(|error| Failure::Foreign(format!("{error}")))?;
+                records.push((name, unpack(record.value())?));
+            }
+            Ok(records)
         })
     }
 

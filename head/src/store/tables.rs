@@ -14,6 +14,8 @@ pub(super) const MEMBERS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinitio
 pub(super) const REVOKED: TableDefinition<'_, &[u8; 32], u64> = TableDefinition::new("revoked");
 /// By node.
 pub(super) const NEXT_BOOTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("next-boots");
+/// By node.
+pub(super) const ONCES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("once");
 /// By address.
 pub(super) const LEASES: TableDefinition<'_, u32, &[u8]> = TableDefinition::new("leases");
 /// Node and start of the boot in milliseconds.

@@ -42,7 +42,7 @@ pub struct BuildFlags {
 }
 
 /// Who pins which version, by the registry: profiles and nodes.
-pub(super) fn pinned(config: &Config) -> anyhow::Result<Vec<(String, VersionId)>> {
+pub(crate) fn pinned(config: &Config) -> anyhow::Result<Vec<(String, VersionId)>> {
     let path = config.paths.nodes_file();
     if !path.exists() {
         return Ok(vec![]);
@@ -101,7 +101,7 @@ pub(super) fn build(
 }
 
 /// How many versions are kept, and which for the sake of running nodes: all, where those are not known (REAL-CLUSTERS, rule 32).
-pub(super) fn kept(config: &Config, uses: anyhow::Result<Vec<VersionUse>>) -> (u32, BTreeSet<VersionId>) {
+pub(crate) fn kept(config: &Config, uses: anyhow::Result<Vec<VersionUse>>) -> (u32, BTreeSet<VersionId>) {
     match uses {
         Ok(uses) => (config.image.keep, uses.into_iter().map(|used| used.version).collect()),
         Err(error) => {

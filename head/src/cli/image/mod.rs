@@ -17,4 +17,5 @@ mod show;
 mod tables;
 mod versions;
 
+pub(crate) use build::{kept, pinned};
 pub use command::ImageCommand;

@@ -9,14 +9,14 @@ use crate::config::Paths;
 use crate::registry::Node;
 
 /// Runs `wulf ARGS --yes` against a head below `dir`.
-pub(in crate::cli) fn wulf(dir: &Path, args: &[&str]) -> anyhow::Result<ExitCode> {
+pub(crate) fn wulf(dir: &Path, args: &[&str]) -> anyhow::Result<ExitCode> {
     let config = dir.join("wulfpack.yaml");
     let config = config.to_str().unwrap();
     Wulf::try_parse_from(["wulf"].iter().chain(args).chain(&["--config", config, "--yes"]))?.run()
 }
 
 /// A head that has these images, as far as names go.
-pub(in crate::cli) fn head() -> (tempfile::TempDir, Paths) {
+pub(crate) fn head() -> (tempfile::TempDir, Paths) {
     let dir = tempfile::tempdir().unwrap();
     let paths = Paths::below(dir.path());
     wulf(dir.path(), &["init", "--below", dir.path().to_str().unwrap()]).unwrap();

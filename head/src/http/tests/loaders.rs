@@ -97,3 +97,35 @@ async fn a_node_that_fetches_for_its_neighbours_does_not_count_as_booting() {
     world.get(&kernel_path()).await;
     assert_eq!(world.events().len(), 1);
 }
+
+#[tokio::test]
+async fn a_choice_for_one_boot_goes_before_the_registry_once() {
+    use crate::once::OnceRecord;
+    let world = world();
+    let choose = |name: &str, choice: &str| {
+        let (who, at) = ("root".into(), wulfpack_shared::time::UnixTime(1));
+        let record = OnceRecord { choice: choice.parse().unwrap(), who, at, taken: None };
+        world.services.once.choose(&[name.parse().unwrap()], Some(&record)).unwrap();
+    };
+    choose("n1", "localdisk");
+    let script = async |mac: &str| world.get(&format!("/boot/{mac}/script.ipxe")).await.1;
+    assert!(script("52-54-00-00-00-01").await.contains("sanboot"));
+    assert!(script("52-54-00-00-00-01").await.contains(&kernel_path()), "it was used");
+    // A node without an image boots one, and loses the choice only with the last file before its kernel starts.
+    choose("bare", "debian");
+    for _ in 0..2 {
+        assert!(script("52-54-00-00-00-02").await.contains(&kernel_path()));
+    }
+    let desk = Desk::new(world.services.clone());
+    let event = BootEvent {
+        mac: BARE,
+        node: Some("bare".parse().unwrap()),
+        phase: Phase::Kernel,
+        ip: None,
+        detail: "agent".into(),
+        bytes: 1,
+    };
+    desk.record(event);
+    assert!(script("52-54-00-00-00-02").await.contains("has no image"));
+    assert_eq!(world.services.once.all().len(), 1, "until it joins");
+}

@@ -94,6 +94,11 @@ impl Library {
         Ok(library)
     }
 
+    /// The library in `dir` for who only looks: nothing is created or removed.
+    pub fn looked_at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -21,6 +21,7 @@
 //! Readers need no lock: whatever has its final name is complete.
 
 mod files;
+mod health;
 mod manage;
 mod moving;
 mod origin;

@@ -75,3 +75,20 @@ async fn an_announced_boot_counts_for_a_quarter_of_an_hour_and_dies_with_the_cer
     head.join(4, ticket).unwrap();
     assert!(!head.claim(MAC), "the node is there already");
 }
+
+#[tokio::test]
+async fn an_image_chosen_for_one_boot_is_what_that_boot_joins_for_and_no_other() {
+    use crate::once::{OnceRecord, Step};
+    let head = head();
+    // The image of the registry was never built.
+    assert_eq!(head.join(1, head.token("n2")).unwrap_err().reason, RefusalReason::NoImage);
+    let (node, choice) = ("n2".parse().unwrap(), "debian".parse().unwrap());
+    let record = OnceRecord { choice, who: "root".into(), at: NOW, taken: None };
+    head.service.0.once.choose(std::slice::from_ref(&node), Some(&record)).unwrap();
+    assert!(head.join(1, head.token("n2")).is_err(), "this machine has not loaded it");
+    assert!(head.service.0.once.loaded(&node, Step::Agent, MAC, NOW).is_some());
+    let answer = head.join(1, head.token("n2")).unwrap();
+    assert_eq!((answer.image.id(), answer.node.unwrap().name), (header("debian").id(), node));
+    let again = JoinRequest { boot: BootId([7; 16]), ..request(head.token("n2"), JoinPurpose::Boot) };
+    assert!(head.service.join(key(2), SEEN, &again).is_err(), "another boot");
+}

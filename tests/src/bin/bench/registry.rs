@@ -1,9 +1,9 @@
-//! A registry of ten thousand nodes: how long it takes to load, list and change, and how much memory.
+//! A registry of ten thousand nodes: how long it takes to load, list and change, and how much memory a head takes that serves it.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -31,8 +31,9 @@ pub(super) struct Registry {
 #[derive(serde::Serialize)]
 pub(super) struct Figure {
     what: &'static str,
-    ms: u128,
-    target_ms: u128,
+    value: u128,
+    unit: &'static str,
+    at_most: u128,
 }
 
 /// Profiles of three levels: `base`, groups that name it, roles that name a group.
@@ -75,13 +76,45 @@ fn timed(what: &'static str, target_ms: u128, runs: u8, mut work: impl FnMut() -
         work()?;
         slowest = slowest.max(begin.elapsed());
     }
-    Ok(Figure { what, ms: slowest.as_millis(), target_ms })
+    Ok(Figure { what, value: slowest.as_millis(), unit: "ms", at_most: target_ms })
 }
 
 fn wulf(config: &Path, args: &[&str]) -> Result<()> {
     let mut command = Command::new(head_binary()?);
     let status = command.arg("--config").arg(config).args(args).args(["--yes"]).stdout(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { bail!("wulf {args:?}: {status}") }
+}
+
+/// A head that serves, ended when dropped.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        drop(self.0.kill().and_then(|()| self.0.wait()));
+    }
+}
+
+/// Memory of a head that serves these nodes, on an address of this host that nobody else has, once it answers.
+fn memory(config: &Path) -> Result<Figure> {
+    let text = std::fs::read_to_string(config)?;
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("interfaces: {{lo: {{dhcp: false, addresses: [127.{}.{low}.77]}}}}\n", high | 1);
+    std::fs::write(config, text.replace("interfaces: {}\n", &address))?;
+    let mut command = Command::new(head_binary()?);
+    command.arg("--config").arg(config).arg("serve").stdout(Stdio::null()).stderr(Stdio::null());
+    let head = Serving(command.spawn()?);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while let Err(error) = wulf(config, &["node", "status", "n00000"]) {
+        if Instant::now() > deadline {
+            return Err(error.context("the head does not answer"));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", head.0.id()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("its memory is not known")?;
+    let kib: u128 = line.split_whitespace().next().context("its memory is not known")?.parse()?;
+    Ok(Figure { what: "memory of a head that serves them", value: kib / 1024, unit: "MiB", at_most: 300 })
 }
 
 /// Measures, and prints.
@@ -100,7 +133,7 @@ pub(super) fn registry(options: &Registry) -> Result<Vec<Figure>> {
         Ok(())
     };
     let mut value = 0;
-    let figures = vec![
+    let mut figures = vec![
         timed("load and resolve all", 1000, options.runs, load)?,
         timed("wulf node list", 300, options.runs, || wulf(&config, &["node", "list"]))?,
         timed("wulf node set, half of them", 1000, options.runs, || {
@@ -109,10 +142,11 @@ pub(super) fn registry(options: &Registry) -> Result<Vec<Figure>> {
         })?,
         timed("wulf undo", 1000, options.runs, || wulf(&config, &["undo"]))?,
     ];
+    figures.push(memory(&config)?);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} nodes, {} profiles, slowest of {} runs", options.nodes, options.profiles, options.runs)?;
-    for Figure { what, ms, target_ms } in &figures {
-        writeln!(out, "{what:<30} {ms:6} ms   (at most {target_ms} ms)")?;
+    for Figure { what, value, unit, at_most } in &figures {
+        writeln!(out, "{what:<34} {value:6} {unit:<3}   (at most {at_most})")?;
     }
     Ok(figures)
 }
