@@ -43,6 +43,8 @@ pub struct Left {
     pub rooted: Option<Rooted>,
     /// What the running step does right now, for the progress line.
     pub doing: Option<String>,
+    /// The clock less the time in the boot arguments, in milliseconds, once it was looked at.
+    pub clock_offset_ms: Option<i64>,
     /// Why this machine has to begin again, if it has.
     pub restart: Option<String>,
 }

@@ -245,8 +245,9 @@ impl Links {
             // Duplicate detection would keep the address unusable for a second; the registry hands each out once.
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
         }
-        add.execute().await.map_err(failed(format!("give {} the address {ip}/{prefix}", interface.name)))?;
+        // First: the kernel takes with an address all that were added later in the same network (ip-sysctl, promote_secondaries).
         self.remove_other_addresses(interface, ip, prefix).await?;
+        add.execute().await.map_err(failed(format!("give {} the address {ip}/{prefix}", interface.name)))?;
         if let Some(gateway) = gateway {
             let route = default_route(interface.index, gateway);
             let what = format!("set the default route through {gateway} on {}", interface.name);
@@ -259,7 +260,8 @@ impl Links {
         let family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let listed = self.handle.address().get().set_link_index_filter(interface.index).execute();
         let listed: Vec<_> = listed.try_collect().await.map_err(failed("list the addresses"))?;
-        for message in listed {
+        // The last that was added goes first, or it would be gone with an earlier one.
+        for message in listed.into_iter().rev() {
             // IPv4 has its own address in Local; IPv6 in Address alone.
             let ours = message.header.prefix_len == prefix
                 && message.attributes.iter().any(|attribute| {

@@ -42,10 +42,14 @@ pub struct Membered {
 }
 
 pub(super) async fn join(context: &Arc<Context>) -> Result<(), StepError> {
-    let offset = match context.args().time {
-        Some(time) => step_clock(context, time)?,
-        None => 0,
+    // Once: tried again later, the head's word would be old and turn the clock back.
+    let known = context.left().clock_offset_ms;
+    let offset = match (known, context.args().time) {
+        (Some(offset), _) => offset,
+        (None, Some(time)) => step_clock(context, time)?,
+        (None, None) => 0,
     };
+    context.left().clock_offset_ms = Some(offset);
     let token = std::fs::read(paths::TOKEN).with_context(|| {
         format!(
             "no join token in {}: the head gave this boot none (`wulf node log` on the head says why)",
