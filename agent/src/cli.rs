@@ -29,6 +29,10 @@ pub enum Command {
         /// The program, inside it.
         program: std::path::PathBuf,
     },
+    /// Stop giving to the swarm at once, until `resume`: for the prolog of a job. Needs no head.
+    Pause,
+    /// Give to the swarm again, as long as the seed policy says.
+    Resume,
     /// Boot this node; started by PID 1 of the initramfs.
     #[command(hide = true)]
     Boot,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use tokio::runtime::{Builder, Runtime};
 use wulfpack_agent::cli::{Cli, Command};
-use wulfpack_agent::{fetch, life, resident, supervisor};
+use wulfpack_agent::{fetch, life, paths, resident, supervisor};
 
 fn main() -> ExitCode {
     if std::process::id() == 1 {
@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         runtime.block_on(async {
             match cli.command {
                 Command::Fetch(args) => fetch::run(args).await,
+                Command::Pause => resident::pause(Path::new(paths::CONTROL), true).await.map(|()| ExitCode::SUCCESS),
+                Command::Resume => resident::pause(Path::new(paths::CONTROL), false).await.map(|()| ExitCode::SUCCESS),
                 Command::Serve => resident::serve().await.map(|()| ExitCode::SUCCESS),
                 Command::Boot => life::boot().await.map(|()| ExitCode::SUCCESS),
                 Command::InRoot { root, program } => Err(in_root(&root, &program)),

@@ -16,6 +16,10 @@ pub const STATE: &str = "/run/wulfpack/private/state";
 pub const OVERLAYS: &str = "/run/wulfpack/private/overlays";
 /// Where the child that booted the node waits for the service that takes over (0600).
 pub const HANDOVER: &str = "/run/wulfpack/private/handover.sock";
+/// Where `wulf-agent pause` and `resume` reach the service (0600).
+pub const CONTROL: &str = "/run/wulfpack/private/control.sock";
+/// While this file is there, the node gives nothing to the swarm.
+pub const PAUSED: &str = "/run/wulfpack/private/paused";
 /// The lease of the agent's DHCP client, for the node's network configuration.
 pub const LEASE: &str = "/run/wulfpack/lease.json";
 /// The assembled root before the pivot.

@@ -8,6 +8,7 @@ pub mod id;
 pub mod identity;
 pub mod image;
 pub mod limits;
+pub mod manners;
 pub mod overlay;
 pub mod swarm;
 pub mod time;

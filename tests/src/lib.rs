@@ -7,6 +7,7 @@ pub mod demo;
 pub mod figures;
 pub mod fuzz;
 pub mod harness;
+pub mod joins;
 pub mod oci;
 pub mod pair;
 pub mod rush;

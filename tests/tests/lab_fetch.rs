@@ -1,5 +1,7 @@
 //! `wulf-agent fetch` against a running head: the real programs, in namespaces with shaped links.
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -8,8 +10,9 @@ use std::time::Duration;
 use anyhow::Result;
 use nix::sys::signal::Signal;
 use wulfpack_head::admin::TicketFor;
+use wulfpack_shared::image::{ENTRY_LEN, cut};
 use wulfpack_tests::cluster::{Hosts, IMAGE, holds};
-use wulfpack_tests::harness::{Fetch, FetchReport, Rate};
+use wulfpack_tests::harness::{Fetch, FetchReport, Rate, bytes_received, bytes_sent};
 
 const SOON: Duration = Duration::from_secs(120);
 const LONG: Duration = Duration::from_secs(300);
@@ -147,6 +150,77 @@ fn an_interrupted_fetch_goes_on_with_the_same_ticket() -> Result<()> {
     check(&hosts, &resumed, &report)?;
     assert!(report.resumed > 0, "{report:?}");
     assert!(!directory.exists());
+    hosts.succeeded();
+    Ok(())
+}
+
+/// Bytes of the units that a host with this older file lacks: the chunk table, and the chunks that are not in the file.
+fn lacking(blob: &[u8], old: &[u8]) -> Result<u64> {
+    let mut known = BTreeSet::new();
+    cut(old, |chunk| {
+        known.insert(*blake3::hash(&chunk).as_bytes());
+    })?;
+    let (mut chunks, mut bytes) = (0, 0);
+    cut(blob, |chunk| {
+        chunks += 1;
+        bytes += if known.contains(blake3::hash(&chunk).as_bytes()) { 0 } else { chunk.len() as u64 };
+    })?;
+    Ok(bytes + chunks * ENTRY_LEN as u64)
+}
+
+#[test]
+fn only_what_older_files_lack_moves() -> Result<()> {
+    let hosts = Hosts::prepare("have", 2, Some(mbit(100)))?;
+    let blob = fs::read(hosts.blob()?)?;
+    // As after an update: one part is gone, another is new, the rest lies elsewhere.
+    let third = blob.len() / 3;
+    let old = [&blob[..third], &vec![7; 123_457], &blob[third + blob.len() / 10..]].concat();
+    let file = hosts.lab.work().join("old");
+    fs::write(&file, &old)?;
+    let lacking = lacking(&blob, &old)?;
+    assert!(lacking > 0 && lacking < blob.len() as u64 / 5);
+    // From a head alone, then from a peer too.
+    let mut seeds = vec![];
+    for index in 0..2 {
+        let have = ["--have".as_ref(), file.as_os_str()];
+        let (ticket, port) = (hosts.ticket(index)?, hosts.port(index)?);
+        let fetch = Fetch::start_with(&hosts.lab, port, &ticket, SEED, &have)?;
+        let report = fetch.report(LONG)?;
+        assert_eq!(hash(&fetch.file)?, blake3::hash(&blob));
+        assert_eq!(report.from_heads + report.from_peers, lacking, "{report:?}");
+        assert!(index > 0 || report.wasted == 0, "{report:?}");
+        seeds.push(fetch);
+    }
+    hosts.succeeded();
+    Ok(())
+}
+
+/// Starts a fetch with these arguments; what passes `count` until it is complete must not be more than `cap` lets through in that time.
+/// The other way round a busy host may be slower than any cap.
+fn within(hosts: &Hosts, index: usize, more: &[&str], cap: Rate, count: impl Fn() -> Result<u64>) -> Result<Fetch> {
+    let (ticket, before) = (hosts.ticket(index)?, count()?);
+    let more: Vec<&OsStr> = more.iter().map(OsStr::new).collect();
+    let fetch = Fetch::start_with(&hosts.lab, hosts.port(index)?, &ticket, SEED, &more)?;
+    let report = fetch.report(LONG)?;
+    let (bytes, seconds) = (count()? - before, fetch.started.elapsed().as_secs_f64());
+    check(hosts, &fetch, &report)?;
+    assert!(report.from_peers > report.bytes / 10 * 9 && bytes > report.bytes, "{bytes} bytes, {report:?}");
+    let most = cap.bytes_per_second() * seconds;
+    assert!((bytes as f64) < most * 1.05, "{bytes} bytes in {seconds} s, the cap lets {most} through");
+    Ok(fetch)
+}
+
+#[test]
+fn caps_hold_over_all_bytes_of_a_fetch() -> Result<()> {
+    let hosts = Hosts::prepare("caps", 3, None)?;
+    let upload = ["--upload", "200mbit", "--dscp", "cs1"].map(OsStr::new);
+    let giver = Fetch::start_with(&hosts.lab, hosts.port(0)?, &hosts.ticket(0)?, SEED, &upload)?;
+    check(&hosts, &giver, &giver.report(LONG)?)?;
+    // The head gives nothing that others hold, and they are not alone.
+    let _second = within(&hosts, 1, &[], mbit(200), || bytes_sent(hosts.port(0)?))?;
+    let _third = within(&hosts, 2, &["--download", "150mbit"], mbit(150), || bytes_received(hosts.port(2)?))?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.traffic.upload_waited_s > 0.0))?;
+    hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.traffic.download_waited_s > 0.0))?;
     hosts.succeeded();
     Ok(())
 }

@@ -82,7 +82,8 @@ async fn ask(port: &Port, identity: Identity, peer: &PeerInfo, image: VersionId)
         let mut len = [0; 4];
         heard.read_exact(&mut len).await?;
         let (mut send, mut answer) = connection.open_bi().await?;
-        let want = if peer.head { Want::Rarest { max_bytes: 1, starved: false } } else { Want::Run(Run::one(0)) };
+        let want =
+            if peer.head { Want::Rarest { max_bytes: 1, starved: false, after: 0 } } else { Want::Run(Run::one(0)) };
         send.write_all(&framed(&ChunkAsk { image, want })?).await?;
         let said: ChunkReply = read(&mut len, async |bytes| Ok(answer.read_exact(bytes).await?)).await?;
         match said {

@@ -2,7 +2,7 @@
 //! restarted, a worker that is killed, file servers that are down, a root that is full. Each boot ends at a login.
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use wulfpack_head::admin::DhcpStatus;
@@ -202,5 +202,60 @@ fn a_full_root_goes_on_serving() -> Result<()> {
     assert_eq!(cluster.login(0, "systemctl is-system-running")?.trim(), "running");
     // What has to start anew does: the state of the member lies elsewhere.
     cluster.login(0, "systemctl restart wulf-agent && rm /root/big")?;
+    cluster.ends_well(machines, BOOT)
+}
+
+/// Rule 37: a node among jobs is as nice as the registry says, gives nothing while it is paused, by whomever, and is as good as asleep.
+#[test]
+fn a_node_among_jobs_stands_back_and_gives_nothing_while_it_is_paused() -> Result<()> {
+    let profile = &["--yes", "--seed", "always", "--upload", "16mbit", "--dscp", "le", "--nice", "7", "--cpus", "0"];
+    let cluster = Cluster::prepare(&ClusterSetup { profile, ..named("jobs") }, |_| ())?;
+    let machines = cluster.power_on_all(&MachineSpec::small())?;
+    cluster.wait_ready(1, BOOT)?;
+    let tasks = "/proc/$(systemctl show -p MainPID --value wulf-agent)/task";
+    let each = |what: &str| cluster.login(0, &format!("for task in {tasks}/*; do {what}; done"));
+    for (what, word) in [("cut -d' ' -f19 $task/stat", "7"), ("sed -n 's/^Cpus_allowed_list:.//p' $task/status", "0")] {
+        let lines = each(what)?;
+        assert!(!lines.is_empty() && lines.lines().all(|line| line == word), "{what}: {lines}");
+    }
+    let running = || -> Result<(bool, bool)> {
+        let status: serde_json::Value = cluster.head.json(&["node", "status"])?;
+        let running = &status["overlays"][0]["running"];
+        Ok((running["paused"] == true, running["seeds"] == true))
+    };
+    let until = |wanted: (bool, bool)| -> Result<()> {
+        let end = Instant::now() + BOOT;
+        while running()? != wanted {
+            anyhow::ensure!(Instant::now() < end, "the head never heard {wanted:?}");
+        }
+        Ok(())
+    };
+    until((false, true))?;
+    cluster.head.wulf(&["swarm", "pause", "n1"])?;
+    until((true, true))?;
+    cluster.login(0, "systemctl restart wulf-agent")?;
+    until((true, true))?;
+    let log = cluster.login(0, "journalctl -u wulf-agent")?;
+    assert!(log.contains("paused, as before the restart"), "{log}");
+    // Asleep: few wakes in a minute, little memory.
+    let wakes = || -> Result<u64> {
+        let lines = each("sed -n 's/^voluntary_ctxt_switches:.//p' $task/status")?;
+        lines.lines().map(|line| Ok(line.trim().parse::<u64>()?)).sum()
+    };
+    let before = wakes()?;
+    cluster.login(0, "sleep 60")?;
+    let woken = wakes()? - before;
+    let rss = cluster.login(0, &format!("sed -n 's/^VmRSS:[^0-9]*//p' {tasks}/../status"))?;
+    let kib: u64 = rss.split_whitespace().next().context("no VmRSS")?.parse()?;
+    assert!(woken <= 4 && kib <= 24 * 1024, "{woken} wakes in a minute, {kib} KiB");
+    cluster.head.wulf(&["swarm", "resume", "n1"])?;
+    until((false, true))?;
+    // The same by a job's prolog and epilog, on the node.
+    cluster.login(0, include_str!("../../head/assets/slurm/prolog"))?;
+    until((true, true))?;
+    assert!(cluster.login(0, "cat /run/wulfpack/busy")?.contains("runs"));
+    cluster.login(0, include_str!("../../head/assets/slurm/epilog"))?;
+    until((false, true))?;
+    assert_eq!(cluster.login(0, "ls /run/wulfpack/busy /run/wulfpack/jobs 2>&1 | grep -c 'No such'")?.trim(), "2");
     cluster.ends_well(machines, BOOT)
 }

@@ -9,6 +9,11 @@ use clap::Args;
 use wulfpack_shared::id::ImageName;
 use wulfpack_shared::identity::Ticket;
 use wulfpack_shared::limits::DATA_PORT;
+use wulfpack_shared::manners::{Cap, Dscp, Manners};
+use wulfpack_shared::wire::SeedPolicy;
+
+use super::cache::Cache;
+use crate::member::Conduct;
 
 /// Longest ticket file in bytes.
 const TICKET_MAX: u64 = 16 * 1024;
@@ -25,9 +30,27 @@ pub struct FetchArgs {
     /// Where the image goes. It appears there when it is complete; an interrupted fetch goes on where it was.
     #[arg(long, short, value_name = "FILE")]
     pub out: PathBuf,
+    /// An older version of the image, or a similar one, as a file: what it shares with the new one is not fetched. May be repeated.
+    #[arg(long, value_name = "OLDFILE")]
+    pub have: Vec<PathBuf>,
+    /// Directory of a cache: chunks in it are not fetched, and what is fetched is kept there for the next time.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Most that the cache takes, in GiB; what was used longest ago goes first.
+    #[arg(long, value_name = "GIB", default_value_t = 20, requires = "cache")]
+    pub cache_gib: u32,
     /// Go on serving the image for so many seconds after it is complete.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub seed: u64,
+    /// Most to give to others while it is fetched and seeded, headers included, such as 200mbit.
+    #[arg(long, value_name = "RATE", default_value_t)]
+    pub upload: Cap,
+    /// Most to take from others, headers included.
+    #[arg(long, value_name = "RATE", default_value_t)]
+    pub download: Cap,
+    /// Mark of the packets: `le` for traffic that gives way to all other, `cs1`, or a number up to 63.
+    #[arg(long, value_name = "CODEPOINT", default_value_t)]
+    pub dscp: Dscp,
     /// Address to serve peers at: `ADDRESS:PORT`. Without it, the address that leads to the head.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
@@ -51,6 +74,17 @@ impl FetchArgs {
             read_bounded(file).with_context(|| format!("failed to read the ticket {name}"))?
         };
         Ok(text.parse()?)
+    }
+
+    /// The cache, if there shall be one.
+    pub(super) fn cache(&self) -> Result<Option<Cache>> {
+        self.cache.as_ref().map(|dir| Cache::open(dir, u64::from(self.cache_gib) << 30)).transpose()
+    }
+
+    /// What it takes of its link.
+    pub(super) fn conduct(&self) -> Conduct {
+        let manners = Manners { upload: self.upload, download: self.download, dscp: self.dscp, ..Manners::default() };
+        Conduct { seed: SeedPolicy::Always, manners }
     }
 
     /// Where the data plane listens: what the user said, or this host's address on the way to the first head.

@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use wulfpack_shared::id::Hash;
 use wulfpack_shared::identity::SecretKey;
 use wulfpack_shared::image::{Header, Run, SignedHeader};
-use wulfpack_shared::net::store::{BLOB_FILE, FetchStore};
+use wulfpack_shared::net::store::{BLOB_FILE, Donors, FetchStore, UnitStore as _};
 
 use super::Exit;
 
@@ -87,22 +87,30 @@ pub(super) struct Arriving {
     pub store: Arc<FetchStore>,
     /// Units that an interrupted fetch had stored already.
     pub held: Vec<Run>,
+    /// Bytes of those units.
+    pub resumed: u64,
     place: Place,
     header: Header,
 }
 
 impl Arriving {
     /// Goes on with what an interrupted fetch of the same version left, or begins anew.
-    pub(super) fn begin(place: Place, signed: &SignedHeader, header: &Header) -> anyhow::Result<Self> {
+    pub(super) fn begin(place: Place, signed: &SignedHeader, header: &Header, donors: Donors) -> anyhow::Result<Self> {
         let dir = &place.dir;
-        let (store, held) = match FetchStore::reopen(dir, signed, header.clone()) {
+        let (store, mut held) = match FetchStore::reopen(dir, signed, header.clone()) {
             Ok(reopened) => reopened,
             Err(why) => {
                 tracing::debug!(%why, "nothing to go on with");
                 (FetchStore::create(dir, signed, header.clone())?, vec![])
             }
         };
-        Ok(Self { store: Arc::new(store), held, place, header: header.clone() })
+        let store = store.with_donors(donors);
+        let resumed = held.iter().filter_map(|run| store.geometry().run_len(*run)).sum();
+        if store.geometry().table().is_some() {
+            // Else the swarm says when it is.
+            held.extend(store.take_over()?);
+        }
+        Ok(Self { store: Arc::new(store), held, resumed, place, header: header.clone() })
     }
 
     /// Hashes the whole blob and gives it its name. The store goes on serving from it.

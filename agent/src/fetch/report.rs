@@ -20,6 +20,8 @@ pub struct Outcome {
     pub from_peers: u64,
     /// Bytes that an interrupted fetch had left.
     pub resumed: u64,
+    /// Bytes that were taken over from files of `--have`.
+    pub reused: u64,
     /// Bytes that arrived in vain.
     pub wasted: u64,
     /// Bytes served to others until the image was complete.
@@ -61,6 +63,9 @@ impl fmt::Display for Outcome {
         writeln!(f, "from peers  {} ({:.0} %)", human(self.from_peers), share(self.from_peers))?;
         if self.resumed > 0 {
             writeln!(f, "resumed     {}", human(self.resumed))?;
+        }
+        if self.reused > 0 {
+            writeln!(f, "reused      {}", human(self.reused))?;
         }
         writeln!(f, "served      {}", human(self.served))?;
         writeln!(f, "wasted      {}", human(self.wasted))?;

@@ -13,7 +13,7 @@ use wulfpack_shared::id::BootId;
 use wulfpack_shared::identity::Ticket;
 use wulfpack_shared::image::Header;
 use wulfpack_shared::net::endpoint::DataSocket;
-use wulfpack_shared::net::store::{FetchStore, UnitStore as _};
+use wulfpack_shared::net::store::{Donors, FetchStore};
 use wulfpack_shared::wire::{DataAddrs, JoinPurpose, Phase, RefusalReason, ReportKind, SwarmSummary};
 
 use super::file::{Arriving, Place};
@@ -21,7 +21,7 @@ use super::progress::{Progress, say};
 use super::report::{Outcome, secs};
 use super::{Exit, FetchArgs, link_towards};
 use crate::member::{
-    AskError, Command, JoinError, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join, start_swarm_on,
+    AskError, Command, JoinError, JoinOrder, Joined, Link, Live, Member, MemberEvent, Upkeep, join, start_swarm_on,
 };
 use crate::report::{Queue, Reporter, used};
 
@@ -101,11 +101,14 @@ struct Fetching {
 
 /// From the ticket to a swarm that fetches.
 async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, started: Instant) -> Result<Fetching> {
-    let out = args.out.clone();
-    let (place, key) = tokio::task::spawn_blocking(move || {
+    let (out, have, cache) = (args.out.clone(), args.have.clone(), args.cache()?);
+    let (place, key, donors) = tokio::task::spawn_blocking(move || {
         let place = Place::claim(&out)?;
         let key = place.key()?;
-        anyhow::Ok((place, key))
+        // Before the token counts: a file that cannot be read must not cost it.
+        let mut donors = Donors::index(have).map_err(|error| Exit::Usage.because(format!("--have: {error}")))?;
+        cache.as_ref().map_or(Ok(()), |cache| cache.lend(&mut donors))?;
+        anyhow::Ok((place, key, donors))
     })
     .await??;
     let mut boot = BootId::default();
@@ -137,7 +140,8 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
     };
     let join_s = secs(started.elapsed());
     let link = ticket.heads.first().map(|head| link_towards(head.control)).unwrap_or_default();
-    let (swarm, swarm_events) = start_swarm_on(&joined.identity, vec![socket], link.mtu, link.speed, &joined.header)?;
+    let link = Link { mtu: link.mtu, speed: link.speed };
+    let (swarm, swarm_events) = start_swarm_on(&joined.identity, vec![socket], link, &joined.header, args.conduct())?;
     let Joined { answer, header, identity, client, .. } = joined;
     let member = Member {
         client,
@@ -152,7 +156,8 @@ async fn admission(args: &FetchArgs, ticket: &Ticket, listen: SocketAddr, starte
     };
     member.reporter.tell(ReportKind::Reached(Phase::Join));
     let (signed, parts) = (answer.image, header.clone());
-    let arriving = Arc::new(tokio::task::spawn_blocking(move || Arriving::begin(place, &signed, &parts)).await??);
+    let arriving =
+        Arc::new(tokio::task::spawn_blocking(move || Arriving::begin(place, &signed, &parts, donors)).await??);
     let store = Arc::<FetchStore>::clone(&arriving.store);
     member.swarm.add_image(member.image, store, arriving.held.clone()).await?;
     member.swarm.add_peers(answer.peers).await?;
@@ -189,8 +194,7 @@ fn passes(error: &AskError) -> bool {
 impl Fetching {
     /// Until the image is complete, checked, and has its name.
     async fn until_placed(&mut self) -> Result<Outcome> {
-        let geometry = self.arriving.store.geometry();
-        let resumed: u64 = self.arriving.held.iter().filter_map(|run| geometry.run_len(*run)).sum();
+        let resumed = self.arriving.resumed;
         let first_s = self.until_complete(resumed).await?;
         let complete_s = secs(self.started.elapsed());
         let stats = self.member.swarm.stats().await?;
@@ -206,6 +210,7 @@ impl Fetching {
             from_heads: summary.from_heads,
             from_peers: summary.from_peers,
             resumed,
+            reused: self.arriving.store.reused(),
             wasted: summary.wasted,
             served: summary.served,
             cpu_s: secs(used.cpu),
@@ -252,6 +257,21 @@ impl Fetching {
             // Who closed the pipe has read enough.
             let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
         }
+        let kept = args.cache()?.map(|cache| {
+            let (arriving, version) = (Arc::clone(&self.arriving), self.member.image);
+            tokio::task::spawn_blocking(move || cache.keep(version, &arriving.store))
+        });
+        let seeded = self.seed(args, stop).await;
+        if let Some(kept) = kept
+            && let Err(error) = kept.await?
+        {
+            // The image is there; the next fetch has more to do.
+            say(&format!("{error:#}"));
+        }
+        seeded
+    }
+
+    async fn seed(&mut self, args: &FetchArgs, stop: &mut Stop) -> Result<()> {
         if args.seed == 0 {
             return Ok(());
         }

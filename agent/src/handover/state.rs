@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{BootId, PublicKey};
 use wulfpack_shared::identity::{HeadAddr, SecretKey, SignedMembership};
 use wulfpack_shared::image::SignedHeader;
+use wulfpack_shared::manners::Manners;
 use wulfpack_shared::time::UnixTime;
 use wulfpack_shared::wire::{self, DataAddrs, PeerInfo, ReportEvent, SeedPolicy, SwarmSummary};
 
@@ -36,6 +37,8 @@ pub struct MemberState {
     pub data: DataAddrs,
     /// How long to serve.
     pub seed: SeedPolicy,
+    /// What it takes of links and processors.
+    pub manners: Manners,
     /// Cluster time, and the kernel's uptime in milliseconds at which it was so.
     pub cluster_time: Option<(UnixTime, u64)>,
     /// Peers known at hand-over.
@@ -85,6 +88,7 @@ impl MemberState {
             image: None,
             data: DataAddrs { port: data_port, ips: vec![] },
             seed: SeedPolicy::default(),
+            manners: Manners::default(),
             cluster_time: None,
             peers: vec![],
             next_event: 1,

@@ -10,7 +10,7 @@ mod upkeep;
 
 pub use ask::AskError;
 pub(crate) use ask::ask;
-pub use data::{start_swarm, start_swarm_after, start_swarm_on};
+pub use data::{Conduct, Link, start_swarm, start_swarm_after, start_swarm_on};
 pub use join::{JoinError, JoinOrder, Joined, join};
 pub use machine::{Input, Output, Schedule, Talk};
 pub use renew::{RenewError, Renewed, until_renewed};

@@ -6,14 +6,17 @@
 //! * `service`: the service's main loop. * `updates`: the task beside it that changes the runtime overlays (`runtime`) and tells the
 //!   units that read them (`units`). * `ready`: when the system has started. * `next_boot`: the announced reboot.
 
+mod local;
 mod next_boot;
 mod ready;
 mod runtime;
 mod service;
+mod standing;
 mod units;
 mod updates;
 mod worker;
 
+pub use local::pause;
 pub use ready::{SystemState, has_systemd, wait_for_systemd};
 pub use service::serve;
 pub use worker::until_relieved;

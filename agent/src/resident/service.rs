@@ -20,11 +20,13 @@ use wulfpack_shared::net::store::{BLOB_FILE, SeedStore, TABLE_FILE};
 use wulfpack_shared::net::tls::{Identity, Trust};
 use wulfpack_shared::wire::{NodeState, Order, OrderKind, OrderOutcome, Phase, ReportKind, SeedPolicy};
 
+use super::local::{self, Wish};
 use super::next_boot;
 use super::ready::wait_for_systemd;
+use super::standing::stand_back;
 use super::updates::{Updates, Want, node_state};
 use crate::handover::{MemberState, Since, Taker};
-use crate::member::{Command, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
+use crate::member::{Command, Conduct, Live, Member, MemberEvent, Upkeep, start_swarm_after, until_renewed};
 use crate::neighbour;
 use crate::orders::{Listener, Told};
 use crate::overlay::Record;
@@ -66,7 +68,9 @@ pub async fn serve() -> Result<()> {
         None => None,
     };
     let reporter = Reporter::new(resume(state.boot, state.next_event, state.events.clone()));
-    let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, FREED).await?;
+    let conduct = Conduct { seed: state.seed, manners: state.manners };
+    let (swarm, swarm_events) = start_swarm_after(&identity, &state.data, &header, conduct, FREED).await?;
+    stand_back(&state.manners);
     // All of it at once: what an earlier process verified is checked again when it is first served.
     let held = store.held();
     swarm.add_image(signed.id(), Arc::new(store), held).await?;
@@ -85,12 +89,17 @@ pub async fn serve() -> Result<()> {
     let (upkeep, events) = Upkeep::start(member.clone(), swarm_events, 1);
     // Without a record the head's word on the runtime overlays is applied once more, and makes one.
     let record = Record::load(Path::new(paths::OVERLAYS)).unwrap_or_default();
-    let (listener, told) =
-        Listener::start(Arc::clone(&member.client), node_state(&record, NodeState::default()), seed()?);
+    let seeds = NodeState { seeds: state.seed != SeedPolicy::Never, ..NodeState::default() };
+    let (listener, told) = Listener::start(Arc::clone(&member.client), node_state(&record, seeds), seed()?);
     let listener = Arc::new(listener);
     let updates = Updates::start(Arc::clone(&member.client), Arc::clone(&listener), member.reporter.clone());
     let neighbours = give_to_neighbours(&state, signed.id(), header);
-    let mut resident = Resident { member, upkeep, events, listener, updates, told, state };
+    let wishes = local::listen(Path::new(paths::CONTROL)).context("failed to listen for `wulf-agent pause`")?;
+    let mut resident = Resident { member, upkeep, events, listener, updates, told, wishes, seeding: true, state };
+    if Path::new(paths::PAUSED).exists() {
+        let outcome = resident.pause(true).await;
+        tracing::info!(?outcome, "paused, as before the restart");
+    }
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
         .context("failed to tell systemd that the service is ready")?;
@@ -146,6 +155,14 @@ fn seed() -> Result<u64> {
     Ok(u64::from_le_bytes(seed))
 }
 
+/// Removes a file that may be gone already.
+fn forget(path: &str) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 struct Resident {
     member: Member,
     upkeep: Upkeep,
@@ -153,6 +170,9 @@ struct Resident {
     listener: Arc<Listener>,
     updates: Updates,
     told: mpsc::Receiver<Told>,
+    wishes: mpsc::Receiver<Wish>,
+    /// The seed policy still wants this node to give.
+    seeding: bool,
     state: MemberState,
 }
 
@@ -162,7 +182,6 @@ impl Resident {
         let mut system = Box::pin(wait_for_systemd());
         let mut told = self.state.ready;
         let mut enough = Box::pin(tokio::time::sleep(self.seed_time()));
-        let mut seeding = true;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -171,13 +190,17 @@ impl Resident {
                     self.tell_ready(outcome);
                     enough = Box::pin(tokio::time::sleep(self.seed_time()));
                 }
-                () = &mut enough, if seeding && told && self.state.seed != SeedPolicy::Always => {
-                    seeding = false;
+                () = &mut enough, if self.seeding && told && self.state.seed != SeedPolicy::Always => {
+                    self.seeding = false;
+                    self.listener.state(|state| state.seeds = false);
                     self.upkeep.command(Command::Seeding(false)).await;
                     self.upkeep.command(Command::Busy(false)).await;
                     self.member.swarm.drain(LAST_WORDS).await?;
+                    // Nobody calls a member that has left, and whoever does costs it nothing.
+                    self.member.swarm.set_paused(true).await?;
                 }
-                Some(told) = self.told.recv() => self.obey(told),
+                Some(told) = self.told.recv() => self.obey(told).await,
+                Some(Wish { pause, done }) = self.wishes.recv() => drop(done.send(self.pause(pause).await)),
                 event = self.events.recv() => match event {
                     Some(MemberEvent::Renewed) => self.save(),
                     Some(MemberEvent::StoreFull(reason) | MemberEvent::StoreFailed(reason)) => {
@@ -194,16 +217,37 @@ impl Resident {
     }
 
     /// Does what the head wants.
-    fn obey(&self, told: Told) {
+    async fn obey(&mut self, told: Told) {
         match told {
             Told::Order(Order { number, what, .. }) => match what {
                 OrderKind::Overlay { force } => self.updates.want(Want::Order { number, force }),
                 OrderKind::Pause | OrderKind::Resume => {
-                    self.listener.ended(number, OrderOutcome::Failed("this agent cannot do that".into()));
+                    let outcome = self.pause(what == OrderKind::Pause).await;
+                    self.listener.ended(number, outcome);
                 }
             },
             Told::Drifted(_) => self.updates.want(Want::Drifted),
         }
+    }
+
+    /// Leaves the swarm at once, or comes back as far as the seed policy says; both last until told otherwise, also across a restart of
+    /// this service.
+    async fn pause(&mut self, paused: bool) -> OrderOutcome {
+        let remember = if paused { std::fs::write(paths::PAUSED, "") } else { forget(paths::PAUSED) };
+        if let Err(error) = remember {
+            tracing::warn!(%error, "a restart of this service will not know: {}", paths::PAUSED);
+        }
+        if let Err(error) = self.member.swarm.set_paused(paused || !self.seeding).await {
+            return OrderOutcome::Failed(error.to_string());
+        }
+        self.upkeep.command(Command::Seeding(!paused && self.seeding)).await;
+        self.listener.state(|state| state.paused = paused);
+        let now = match (paused, self.seeding) {
+            (true, _) => "gives nothing to the swarm",
+            (false, true) => "gives to the swarm",
+            (false, false) => "its seed time is over",
+        };
+        OrderOutcome::Done(now.to_owned())
     }
 
     fn seed_time(&self) -> Duration {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use wulfpack_shared::wire::{Phase, ReportKind, SeedPolicy};
 
 use super::ready::has_systemd;
+use super::standing::stand_back;
 use crate::handover::{Giver, MemberState, Since};
 use crate::life::{Context, Membered};
 use crate::member::Command;
@@ -24,6 +25,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// Serves until relieved. Returns when the port is the service's.
 pub async fn until_relieved(membered: Membered, context: &Arc<Context>) -> Result<()> {
+    // What it starts from here on is nobody's service: hooks have run, and init is on its own.
+    stand_back(&membered.settings.manners);
     let giver = Giver::bind(Path::new(paths::HANDOVER)).context("failed to make the hand-over socket")?;
     let seeding = async {
         if !has_systemd_soon().await {

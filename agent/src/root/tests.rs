@@ -243,6 +243,7 @@ fn settings() -> NodeSettings {
         init: "/sbin/init".into(),
         kernel: "6.1".into(),
         seed: SeedPolicy::default(),
+        manners: Default::default(),
         overlays: vec![],
     }
 }

@@ -68,6 +68,7 @@ mod serve;
 mod service;
 mod ssh;
 mod status;
+mod swarm;
 #[cfg(test)]
 pub(crate) mod testing;
 mod ticket;
@@ -102,4 +103,5 @@ pub use root::{Wulf, main};
 pub use serve::serve;
 pub use ssh::SshCommand;
 pub use status::StatusArgs;
+pub use swarm::SwarmCommand;
 pub use ticket::TicketCommand;

@@ -33,6 +33,13 @@ pub(super) struct PaceFlags {
     no_wait: bool,
 }
 
+impl PaceFlags {
+    /// All nodes in the same moment.
+    pub(super) const fn at_once(timeout: u32) -> Self {
+        Self { fanout: u32::MAX, spread: 0, timeout, no_wait: false }
+    }
+}
+
 /// Gives the order, and waits until every node has done it or never will.
 pub(super) fn give(
     context: &Context,

@@ -12,8 +12,8 @@ use super::render::colours_on;
 use super::{
     BootCommand, CleanCommand, ConfigCommand, ConfigureCommand, Context, DhcpCommand, DiffCommand, DiscoverCommand,
     DoctorCommand, EventsCommand, ExplainCommand, HistoryCommand, ImageCommand, ImportCommand, InitCommand, KeyCommand,
-    NodeCommand, OverlayCommand, PlanArgs, PowerCommand, ProfileCommand, SshCommand, TicketCommand, UndoCommand,
-    UpgradeCommand, note, serve, write_out,
+    NodeCommand, OverlayCommand, PlanArgs, PowerCommand, ProfileCommand, SshCommand, SwarmCommand, TicketCommand,
+    UndoCommand, UpgradeCommand, note, serve, write_out,
 };
 use crate::exit::{Ended, Exit};
 
@@ -80,6 +80,9 @@ enum Command {
     #[command(subcommand)]
     Overlay(OverlayCommand),
     Plan(PlanArgs),
+    /// What running nodes give to each other: pause, resume.
+    #[command(subcommand)]
+    Swarm(SwarmCommand),
     /// Write the manual pages of all commands, and of `wulf-agent`, into a directory.
     Man {
         /// The directory, such as /usr/share/man/man1; it must exist.
@@ -125,6 +128,7 @@ impl Wulf {
             Command::Image(command) => command.run(context),
             Command::Overlay(command) => command.run(context),
             Command::Plan(args) => args.run(context),
+            Command::Swarm(command) => command.run(context),
             Command::Man { dir } => {
                 for program in [Self::command(), wulfpack_agent::cli::Cli::command()] {
                     clap_mangen::generate_to(program, &dir)

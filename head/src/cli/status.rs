@@ -10,6 +10,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use wulfpack_shared::id::{Hash, NodeName};
 use wulfpack_shared::time::UnixTime;
+use wulfpack_shared::wire::NodeState;
 
 use super::log::printable;
 use super::nodes::{chosen, groups, no_such_nodes};
@@ -89,6 +90,15 @@ fn drifts<'a>(status: &'a Status, would: &[NodeOverlays]) -> BTreeMap<&'a NodeNa
     let would: BTreeMap<_, _> = would.iter().map(|node| (&node.node, node)).collect();
     let of = |node: &'a NodeStatus| Some((&node.name, drift(node, would.get(&node.name)?)?));
     status.nodes.iter().filter_map(of).collect()
+}
+
+/// Whether a node that runs gives to the swarm.
+const fn seeding(running: NodeState) -> &'static str {
+    match running {
+        NodeState { paused: true, .. } => "paused",
+        NodeState { seeds: true, .. } => "yes",
+        NodeState { seeds: false, .. } => "no",
+    }
 }
 
 /// In what a node differs from what it would get now; nothing where it does not say what it runs.
@@ -181,6 +191,7 @@ fn table(status: &Status) -> Table {
 
 fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
     let mut drifts = drifts(status, would);
+    let running: BTreeMap<_, _> = would.iter().filter_map(|node| Some((&node.node, node.running?))).collect();
     let mut table = Table::new([
         "node",
         "state",
@@ -191,6 +202,8 @@ fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
         "held",
         "from head",
         "from peers",
+        "given",
+        "seeds",
         "address",
         "drift",
         "",
@@ -209,6 +222,8 @@ fn table_with(status: &Status, would: &[NodeOverlays]) -> Table {
             Cell::or_dash(held),
             bytes(node.bytes_from_head),
             bytes(node.bytes_from_peers),
+            bytes(node.bytes_served),
+            Cell::or_dash(running.get(&node.name).copied().map(seeding)),
             Cell::or_dash(node.addr),
             Cell::or_dash(drifts.remove(&node.name)),
             Cell::new(node.message.as_deref().unwrap_or_default()),
@@ -248,7 +263,7 @@ fn span(now: UnixTime, at: UnixTime) -> String {
 #[cfg(test)]
 mod tests {
     use wulfpack_shared::id::PublicKey;
-    use wulfpack_shared::wire::{NodeState, Phase};
+    use wulfpack_shared::wire::Phase;
 
     use super::*;
     use crate::admin::HeadStatus;
@@ -307,7 +322,9 @@ mod tests {
         assert_eq!(drift(&status.nodes[0], &would(None)), None);
         let state = NodeState { system: new, runtime: new, ..NodeState::default() };
         assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), "none");
-        let state = NodeState { system: old, runtime: old, edited: 2, stale_units: 1, paused: false };
+        let shown = |state| table_with(&status, &[would(Some(state))]).render(false).contains(" paused ");
+        assert!(shown(NodeState { paused: true, ..state }) && !shown(state));
+        let state = NodeState { system: old, runtime: old, edited: 2, stale_units: 1, ..NodeState::default() };
         let all = "system overlay, runtime overlay, 2 edited, 1 unit not reloaded";
         assert_eq!(drift(&status.nodes[0], &would(Some(state))).unwrap(), all);
     }

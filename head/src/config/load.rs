@@ -102,6 +102,7 @@ impl Config {
         if !(10..=480).contains(&self.update_interval) {
             return Err(format!("update_interval: {} is not between 10 and 480 seconds", self.update_interval));
         }
+        self.racks.check()?;
         self.dhcp.check()?;
         self.discover.check()
     }

@@ -4,7 +4,7 @@
 //! * `dhcp`, `discover`: the parts of it for the DHCP server and for unknown machines.
 //! * `load`: reading and checking the file.
 //! * `paths`: where everything lies.
-//! * `seed`: how long a node serves its image, as text.
+//! * `seed`: how long a node serves its image, as text. `swarm`: what it takes of links and processors meanwhile, and racks.
 //! * `keys`: the secret keys of cluster and head as files. `cluster`: the cluster's key, and those that it had before.
 //! * `access`: what the service's own user may read.
 //! * `files`: writing a file so that a reader sees the old or the new one, never half of one.
@@ -22,6 +22,7 @@ mod load;
 mod model;
 mod paths;
 mod seed;
+mod swarm;
 pub(crate) mod yaml;
 
 pub use access::{check_readable, let_group_read};
@@ -38,3 +39,4 @@ pub use model::{
 };
 pub use paths::Paths;
 pub use seed::{Seed, SeedError};
+pub use swarm::{RacksConfig, SwarmConfig};

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::limits;
 
-use super::{DhcpConfig, DiscoverConfig, Paths, Seed};
+use super::{DhcpConfig, DiscoverConfig, Paths, RacksConfig, Seed, SwarmConfig};
 
 /// The head's configuration: what `wulfpack.yaml` says, with defaults for the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,10 @@ pub struct Config {
     pub boot: BootConfig,
     /// How long nodes serve their image, unless the registry says otherwise: seconds, `10m`, `2h`, `always` or `never`.
     pub seed: Seed,
+    /// What nodes take of links and processors for the swarm, unless the registry says otherwise.
+    pub swarm: SwarmConfig,
+    /// Racks, and how narrow the ways between them are.
+    pub racks: RacksConfig,
     /// Directories of every node that become tmpfs of their own over the image's content.
     pub tmpfs_dirs: Vec<String>,
     /// When a node counts as ready.
@@ -70,6 +74,8 @@ impl Default for Config {
             discover: DiscoverConfig::default(),
             boot: BootConfig::default(),
             seed: Seed::default(),
+            swarm: SwarmConfig::default(),
+            racks: RacksConfig::default(),
             tmpfs_dirs,
             ready: ReadyConfig::default(),
             image: ImageConfig::default(),

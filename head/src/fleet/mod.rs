@@ -27,4 +27,4 @@ pub use record::{
     AgentUse, Anchor, Approval, BOOTS_KEPT, BootBytes, BootRecord, BootState, EventRecord, FAILURES_MAX, Failure,
     LOG_LINES_MAX, LogLine, Severity,
 };
-pub use view::{BootReport, ImageEgress, NodeReport, NodeStatus, PhaseStats};
+pub use view::{BootReport, ImageEgress, NodeReport, NodeStatus, PhaseStats, Traffic};

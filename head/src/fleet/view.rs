@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use wulfpack_shared::id::{ImageName, NodeName, VersionId};
 use wulfpack_shared::time::UnixTime;
-use wulfpack_shared::wire::Phase;
+use wulfpack_shared::wire::{Phase, SwarmSummary};
 
 use super::{AgentUse, Approval, BootBytes, BootRecord, BootState, Failure};
 
@@ -39,6 +39,8 @@ pub struct NodeStatus {
     pub bytes_from_peers: u64,
     /// Bytes that it served to others.
     pub bytes_served: u64,
+    /// What the swarm took of its link and what its caps and policy did.
+    pub traffic: Traffic,
     /// What to know about it.
     pub message: Option<String>,
 }
@@ -60,6 +62,7 @@ impl NodeStatus {
             bytes_from_head: 0,
             bytes_from_peers: 0,
             bytes_served: 0,
+            traffic: Traffic::NONE,
             message: None,
         }
     }
@@ -82,7 +85,38 @@ impl NodeStatus {
             bytes_from_head: swarm.from_heads,
             bytes_from_peers: swarm.from_peers,
             bytes_served: swarm.served,
+            traffic: Traffic::of(&swarm),
             message: message(record, state),
+        }
+    }
+}
+
+/// What the swarm took of a node's link since it booted, and what its caps and seed policy did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Bytes that its data plane sent, headers included.
+    pub bytes_sent: u64,
+    /// Bytes that it received.
+    pub bytes_received: u64,
+    /// Seconds that what was to be sent waited for the upload cap, all transfers together.
+    pub upload_waited_s: f64,
+    /// The same for the download cap.
+    pub download_waited_s: f64,
+    /// Callers and requests that it turned away: no slot was free, or it was paused.
+    pub turned_away: u32,
+}
+
+impl Traffic {
+    const NONE: Self =
+        Self { bytes_sent: 0, bytes_received: 0, upload_waited_s: 0.0, download_waited_s: 0.0, turned_away: 0 };
+
+    fn of(swarm: &SwarmSummary) -> Self {
+        Self {
+            bytes_sent: swarm.sent,
+            bytes_received: swarm.received,
+            upload_waited_s: secs(swarm.upload_waited_ms),
+            download_waited_s: secs(swarm.download_waited_ms),
+            turned_away: swarm.turned_away,
         }
     }
 }
@@ -137,6 +171,8 @@ pub struct NodeReport {
     pub bytes_served: u64,
     /// Bytes that arrived in addition to the verified ones.
     pub bytes_wasted: u64,
+    /// What the swarm took of its link and what its caps and policy did.
+    pub traffic: Traffic,
     /// Bytes of boot services: NBP, script, kernel and initramfs.
     pub boot_bytes: BootBytes,
     /// Requests that were cancelled at their deadline.
@@ -165,6 +201,7 @@ impl NodeReport {
             bytes_from_peers: swarm.from_peers,
             bytes_served: swarm.served,
             bytes_wasted: swarm.wasted,
+            traffic: Traffic::of(&swarm),
             boot_bytes: record.bytes,
             cancelled: swarm.cancelled,
             mem_available: record.mem_available,

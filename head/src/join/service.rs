@@ -230,6 +230,7 @@ impl JoinService {
             init: node.init.clone(),
             kernel: kernel.version.clone(),
             seed: node.seed,
+            manners: node.manners,
             overlays: parts.packer.pack(overlays),
         })
     }

@@ -1,4 +1,4 @@
-//! The form of `nodes.yaml`: Warewulf's field names, plus `rack`, `seed`, `on fail`, `root size`, `grubboot` and `boot program`.
+//! The form of `nodes.yaml`: Warewulf's field names, plus `rack`, `seed`, `swarm`, `on fail`, `root size`, `grubboot` and `boot program`.
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -155,6 +155,22 @@ section! {
 }
 
 section! {
+    /// What the node takes of links and processors for the swarm.
+    SwarmPart {
+        /// Most that it gives.
+        upload: Option<Text> = "upload",
+        /// Most that it takes.
+        download: Option<Text> = "download",
+        /// Mark of its packets.
+        dscp: Option<Text> = "dscp",
+        /// Niceness of the agent once the node runs.
+        nice: Option<Text> = "nice",
+        /// Processors of the agent once the node runs.
+        cpus: Option<Text> = "cpus",
+    }
+}
+
+section! {
     /// A node or a profile.
     Entry {
         /// Profiles it is built from; `~name` takes one out.
@@ -193,6 +209,8 @@ section! {
         on_fail: Option<Text> = "on fail",
         /// How long it serves its image.
         seed: Option<Text> = "seed",
+        /// What it takes of links and processors for the swarm.
+        swarm: SwarmPart = "swarm",
         /// Rack.
         rack: Option<Text> = "rack",
         /// Groups for `@group` in nodesets; `~name` takes one out.

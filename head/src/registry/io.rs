@@ -58,7 +58,7 @@ impl Registry {
 
     /// Resolves a registry.
     pub fn new(file: NodesFile, defaults: Defaults) -> Self {
-        let resolved = resolve(&file, defaults);
+        let resolved = resolve(&file, &defaults);
         let (errors, warnings) = (resolved.errors, resolved.warnings);
         Self { file, snapshot: Arc::new(resolved.snapshot), errors, warnings }
     }
@@ -123,7 +123,7 @@ impl Editor {
         let lock = lock(path)?;
         let text = read(path)?;
         let file = parse(&text).map_err(|problems| RegistryError::Invalid { path: path.into(), problems })?;
-        let resolved = resolve(&file, Defaults::default());
+        let resolved = resolve(&file, &Defaults::default());
         let standing = resolved.errors;
         Ok(Self {
             path: path.into(),
@@ -146,7 +146,7 @@ impl Editor {
         let (now, file) = (read(path)?, parse(text).map_err(invalid)?);
         let before = parse(&now).unwrap_or_default();
         // What is taken back was in force once.
-        let standing = resolve(&file, Defaults::default()).errors;
+        let standing = resolve(&file, &Defaults::default()).errors;
         let (surroundings, not_in_force) = (Surroundings::default(), Problems::default());
         Ok(Self {
             path: path.into(),

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use wulfpack_shared::id::{Mac, NodeName, ProfileName};
+use wulfpack_shared::manners::Manners;
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
 use super::disks::{controller, disks, filesystems};
-use super::file::{Entry, NetDev, NodesFile};
+use super::file::{Entry, NetDev, NodesFile, SwarmPart};
 use super::merge::{Field as _, merge_node};
 use super::problem::{Problem, Problems};
+use super::racks::RackRule;
 use super::reader::Reader;
 use super::resolved::{Interface, Node, Snapshot};
 use super::scalar::{List, Text};
@@ -17,15 +19,19 @@ use crate::boot::BootChoice;
 use crate::config::{Config, Seed, yaml};
 
 /// What a node gets where neither it nor a profile says anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Defaults {
     /// How long it serves its image.
     pub seed: SeedPolicy,
+    /// What it takes of links and processors for the swarm.
+    pub manners: Manners,
+    /// Where its rack is read from.
+    pub racks: RackRule,
 }
 
 impl From<&Config> for Defaults {
     fn from(config: &Config) -> Self {
-        Self { seed: config.seed.0 }
+        Self { seed: config.seed.0, manners: config.swarm.manners(), racks: RackRule::of(&config.racks) }
     }
 }
 
@@ -41,7 +47,7 @@ pub(super) struct Resolved {
 }
 
 /// All nodes.
-pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Resolved {
+pub(super) fn resolve(file: &NodesFile, defaults: &Defaults) -> Resolved {
     let (mut errors, mut warnings, mut nodes) = (vec![], vec![], vec![]);
     for (name, entry) in &file.nodeprofiles {
         let mut reader = Reader::new(format!("profile {name}"));
@@ -69,7 +75,7 @@ pub(super) fn resolve(file: &NodesFile, defaults: Defaults) -> Resolved {
 }
 
 /// The node that `wulf node add NAME` makes.
-fn newcomer(file: &NodesFile, defaults: Defaults) -> Option<Node> {
+fn newcomer(file: &NodesFile, defaults: &Defaults) -> Option<Node> {
     let name = "newcomer".parse().ok()?;
     let entry = Entry { profiles: ["default"].into_iter().collect(), ..Entry::default() };
     let (merged, profiles) = file.nodeprofiles.contains_key("default").then(|| merge_node(file, &entry))?;
@@ -106,7 +112,7 @@ fn check_profile(reader: &mut Reader, file: &NodesFile, name: &str, entry: &Entr
         let mut entry = entry.clone();
         entry.primary_network = None;
         entry.network_devices.values_mut().for_each(|device| device.ipaddr = None);
-        node(reader, name, &entry, vec![], Defaults::default());
+        node(reader, name, &entry, vec![], &Defaults::default());
     }
 }
 
@@ -167,7 +173,9 @@ fn claim<K: Ord + Copy + std::fmt::Display>(
     }
 }
 
-fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String>, defaults: Defaults) -> Node {
+fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String>, defaults: &Defaults) -> Node {
+    let tags = tags(&entry.tags);
+    let rack = reader.parse("rack", entry.rack.as_ref()).or_else(|| defaults.racks.find(&name, &tags));
     let mut interfaces: Vec<Interface> = entry
         .network_devices
         .iter()
@@ -189,7 +197,8 @@ fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String
         root_percent: root_percent(reader, entry.root_size.as_ref()),
         on_fail: on_fail(reader, entry.on_fail.as_ref()),
         seed: reader.parse::<Seed>("seed", entry.seed.as_ref()).map_or(defaults.seed, |seed| seed.0),
-        rack: reader.parse("rack", entry.rack.as_ref()),
+        manners: reader.within("swarm", |reader| manners(reader, &entry.swarm, &defaults.manners)),
+        rack,
         boot: boot(reader, entry),
         system_overlays: reader.parse_list("system overlay", &entry.system_overlays),
         runtime_overlays: reader.parse_list("runtime overlay", &entry.runtime_overlays),
@@ -202,13 +211,23 @@ fn node(reader: &mut Reader, name: NodeName, entry: &Entry, profiles: Vec<String
         filesystems: filesystems(reader, entry),
         primary: primary(reader, entry.primary_network.as_ref(), &interfaces),
         interfaces,
-        tags: tags(&entry.tags),
+        tags,
         resources: entry.resources.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
     }
 }
 
 pub(super) fn tags(tags: &super::file::Map<Text>) -> BTreeMap<String, String> {
     tags.iter().map(|(key, value)| (key.clone(), value.to_string())).collect()
+}
+
+fn manners(reader: &mut Reader, part: &SwarmPart, defaults: &Manners) -> Manners {
+    Manners {
+        upload: reader.parse("upload", part.upload.as_ref()).unwrap_or(defaults.upload),
+        download: reader.parse("download", part.download.as_ref()).unwrap_or(defaults.download),
+        dscp: reader.parse("dscp", part.dscp.as_ref()).unwrap_or(defaults.dscp),
+        nice: reader.parse("nice", part.nice.as_ref()).unwrap_or(defaults.nice),
+        cpus: reader.parse("cpus", part.cpus.as_ref()).unwrap_or(defaults.cpus),
+    }
 }
 
 /// Each once: a node may have one from several profiles.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 use wulfpack_shared::id::{ImageName, Mac, NodeName, OverlayName, ParseIdError, RackName, VersionId};
+use wulfpack_shared::manners::Manners;
 use wulfpack_shared::wire::{OnFail, RootMode, SeedPolicy};
 
 use super::hardware::{Controller, DiskFileSystem, DiskLayout};
@@ -113,6 +114,9 @@ pub struct Node {
     /// How long it serves the image.
     #[serde(serialize_with = "as_text")]
     pub seed: SeedPolicy,
+    /// What it takes of links and processors for the swarm.
+    #[serde(rename = "swarm")]
+    pub manners: Manners,
     /// Its rack.
     pub rack: Option<RackName>,
     /// System overlays in order.
@@ -161,6 +165,7 @@ impl Node {
             root_percent: 25,
             on_fail: OnFail::default(),
             seed: SeedPolicy::default(),
+            manners: Manners::default(),
             rack: None,
             boot: BootChoice::default(),
             system_overlays: vec![],

@@ -73,7 +73,7 @@ impl Source {
     pub fn recorded(&mut self) -> Option<Registry> {
         let history = self.history.as_ref()?;
         let last = history.last().ok()??;
-        let registry = Registry::read(&history.text(last.number).ok()?, self.defaults).ok()?;
+        let registry = Registry::read(&history.text(last.number).ok()?, self.defaults.clone()).ok()?;
         self.accepted = Some(registry.errors().clone());
         Some(registry)
     }
@@ -104,7 +104,7 @@ impl Source {
 
     /// The registry that a text makes, if it may come into force.
     fn accept(&mut self, text: &str) -> Result<Registry, Problems> {
-        let registry = Registry::read(text, self.defaults)?;
+        let registry = Registry::read(text, self.defaults.clone())?;
         let last = self.history.as_ref().and_then(|history| history.last().ok().flatten());
         let by_command = last.as_ref().is_some_and(|last| last.hash == Hash::of(text.as_bytes()));
         if !by_command {
@@ -157,7 +157,7 @@ impl RegistryWatcher {
                 }
                 None => return Err(error),
             },
-            None => (Registry::load_with(&source.path, source.defaults)?, None),
+            None => (Registry::load_with(&source.path, source.defaults.clone())?, None),
         };
         for warning in first.errors().0.iter().chain(first.warnings()) {
             tracing::warn!(%warning, "registry");

@@ -108,7 +108,7 @@ impl Core {
         let swarm = Arc::new(swarm);
         let seeds = Arc::new(Seeds::new(Arc::clone(&library), Arc::clone(&swarm)));
         seeds.look().await;
-        let tracker = TrackerHandle::new(random()?, 0);
+        let tracker = TrackerHandle::new(random()?, config.racks.caps());
         let (key, addrs) = (keys.head.public(), places.data(config.ports.data));
         tracker.set_heads(vec![PeerInfo { key, addrs, rack: None, head: true }]);
         let heads = places.addresses.iter().map(|(address, _)| *address).collect();
@@ -194,5 +194,6 @@ fn start_swarm(
     let sockets = places.with_port(config.ports.data).into_iter().map(bind).collect::<Result<_, _>>()?;
     let seed = u64::from_le_bytes(random()?);
     let engine = swarm::Config::head();
-    Ok(Swarm::start(SwarmConfig { identity, sockets, engine, tuning: places.tuning, seed })?)
+    let tuning = places.tuning.with(config.swarm.of_head());
+    Ok(Swarm::start(SwarmConfig { identity, sockets, engine, tuning, seed })?)
 }

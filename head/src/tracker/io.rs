@@ -8,7 +8,7 @@ use wulfpack_shared::net::clock::MonoClock;
 use wulfpack_shared::time::Now;
 use wulfpack_shared::wire::{PeerInfo, TrackAnswer, TrackRequest};
 
-use super::{AskId, Input, Output, Tracker};
+use super::{AskId, Input, Output, RackCaps, Tracker};
 
 /// A handle to the tracker; clones share it. Every call is short: none waits for anything but another call.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct TrackerHandle {
 
 impl TrackerHandle {
     /// A tracker that knows nobody.
-    pub fn new(seed: [u8; 32], rack_cap: u32) -> Self {
-        Self { tracker: Arc::new(Mutex::new(Tracker::new(seed, rack_cap))), clock: MonoClock::start() }
+    pub fn new(seed: [u8; 32], caps: impl Into<RackCaps>) -> Self {
+        Self { tracker: Arc::new(Mutex::new(Tracker::new(seed, caps))), clock: MonoClock::start() }
     }
 
     fn input(&self, input: Input) -> Option<TrackAnswer> {

@@ -12,6 +12,7 @@ use wulfpack_shared::limits::{NEIGHBOURS_MAX, PEER_ADDRS_MAX, PEERS_MAX};
 use wulfpack_shared::time::{Mono, Now};
 use wulfpack_shared::wire::{DataAddrs, PeerInfo, TrackAnswer, TrackImage, TrackRequest};
 
+use super::caps::RackCaps;
 use super::event::{Input, Output, Reason};
 use super::swarm::{Ix, Swarm};
 
@@ -42,7 +43,7 @@ struct Member {
 #[derive(Debug)]
 pub struct Tracker {
     rng: ChaCha8Rng,
-    rack_cap: u32,
+    caps: RackCaps,
     heads: Vec<PeerInfo>,
     members: Vec<Option<Member>>,
     free: Vec<Ix>,
@@ -55,11 +56,11 @@ pub struct Tracker {
 }
 
 impl Tracker {
-    /// A tracker that knows nobody. `seed` decides every draw. `rack_cap`: inbound cross-rack flows of a rack, 0 for no limit.
-    pub fn new(seed: [u8; 32], rack_cap: u32) -> Self {
+    /// A tracker that knows nobody. `seed` decides every draw. `caps`: inbound cross-rack flows of each rack.
+    pub fn new(seed: [u8; 32], caps: impl Into<RackCaps>) -> Self {
         Self {
             rng: ChaCha8Rng::from_seed(seed),
-            rack_cap,
+            caps: caps.into(),
             heads: vec![],
             members: vec![],
             free: vec![],
@@ -132,7 +133,7 @@ impl Tracker {
         let revoked = self.revoked.contains(&key);
         if request.leaving || revoked {
             self.forget(&key);
-            return self.answer(vec![], 0);
+            return self.answer(vec![], 0, None);
         }
         let again = Duration::from_secs(u64::from(self.again_s()));
         let addrs = addresses(&request.data, seen);
@@ -141,14 +142,14 @@ impl Tracker {
         self.upsert(Member { key, addrs, rack: rack.clone(), images, deadline, named: 0 });
         let peers = self.choose(&key, rack.as_ref(), &request);
         let size = rack.as_ref().map_or(0, |rack| self.rack_size(rack, &request.images));
-        self.answer(peers, size)
+        self.answer(peers, size, rack.as_ref())
     }
 
-    fn answer(&self, peers: Vec<PeerInfo>, rack_size: u32) -> TrackAnswer {
+    fn answer(&self, peers: Vec<PeerInfo>, rack_size: u32, rack: Option<&RackName>) -> TrackAnswer {
         TrackAnswer {
             peers,
             rack_size,
-            rack_cap: self.rack_cap,
+            rack_cap: self.caps.of_rack(rack),
             epoch: self.epoch,
             revoked: self.revoked.clone(),
             again_s: self.again_s(),

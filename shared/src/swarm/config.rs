@@ -11,7 +11,7 @@ pub struct Config {
     /// What this member is. A head never fetches and alone answers [`super::Choice::Rarest`].
     pub kind: PeerKind,
     /// Runs served at a time. Each may have one follow-on request queued behind it. On a head: four for each link of a node
-    /// that its own link is worth.
+    /// that its own link is worth. 0 on a node that serves nobody: its peers are told, and count no copy of it.
     pub slots_up: u8,
     /// Runs fetched at a time, queued follow-on requests not counted.
     pub slots_down: u8,
@@ -45,6 +45,11 @@ impl Config {
     /// A head whose link is as fast as a node's.
     pub const fn head() -> Self {
         Self { kind: PeerKind::Head, slots_down: 0, neighbours: 0, neighbours_max: HEAD_NEIGHBOURS, ..Self::node() }
+    }
+
+    /// Whether this member gives nothing to anybody.
+    pub const fn serves_nobody(&self) -> bool {
+        self.slots_up == 0
     }
 
     /// Whether this is a head's.

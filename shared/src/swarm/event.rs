@@ -89,6 +89,8 @@ pub enum PeerMessage {
     Full,
     /// The sender is done with this connection.
     Bye,
+    /// The sender never serves: what it holds counts as nobody's copy. Said before its first HAVE.
+    ServesNobody,
 }
 
 /// How a request ended. Exactly one end for each request, also after a cancel.
@@ -120,14 +122,14 @@ pub enum Input {
         /// Its layout.
         units: Units,
     },
-    /// All pages are verified and parsed: the length of every chunk in bytes, in order.
+    /// All pages are parsed: the length of every chunk in bytes, in order. Chunks held before are handed in before, with `Held`.
     Table {
         /// Of which image.
         image: ImageIx,
         /// One for each chunk.
         lens: Arc<[u32]>,
     },
-    /// Units that are verified in the store without having been fetched now (a seed's, or taken over).
+    /// Units verified in the store that were not fetched now (a seed's, or taken over).
     Held {
         /// Of which image.
         image: ImageIx,

@@ -63,6 +63,9 @@ impl Engine {
     /// Tells one peer what it does not know yet.
     pub(super) fn tell(&mut self, ix: PeerIx) {
         let Some(peer) = self.peers.get_mut(&ix) else { return };
+        if self.config.serves_nobody() && !peer.is_head() {
+            return; // heads send what they do not know to be held
+        }
         for (index, image) in (0u16..).zip(&self.images) {
             if let Some(image) = image {
                 say(image, ImageIx(index), ix, peer, &mut Fresh::default(), &mut self.out, &mut self.stats);

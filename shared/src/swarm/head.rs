@@ -99,7 +99,10 @@ impl Engine {
     pub(super) fn discount_silent(&mut self, now: Mono) {
         let patience = self.usual_patience() * SILENT_PATIENCES;
         let silent = |peer: &Peer| {
-            !peer.discounted && now.since(peer.heard) > patience && peer.images.iter().flatten().any(PeerImage::is_open)
+            peer.counts()
+                && !peer.discounted
+                && now.since(peer.heard) > patience
+                && peer.images.iter().flatten().any(PeerImage::is_open)
         };
         let all: Vec<PeerIx> = self.peers.iter().filter(|(_, peer)| silent(peer)).map(|(&ix, _)| ix).collect();
         all.into_iter().for_each(|ix| self.discount(ix, true));

@@ -259,6 +259,8 @@ impl Engine {
             return;
         }
         let (chunks, total) = (image.units.pages, image.total);
+        // What was taken over is told before anything is asked for: a head that has not heard of it would send it.
+        self.flush();
         for unit in chunks..total {
             if !self.is_held(ix, unit) {
                 self.set_wanted(ix, unit, true);

@@ -84,6 +84,9 @@ impl Engine {
             }
         }
         self.peers.insert(ix, peer);
+        if self.config.serves_nobody() {
+            self.out.push_back(Output::Send { peer: ix, message: PeerMessage::ServesNobody });
+        }
         self.tell(ix);
         self.offer(now);
         self.dial(now);

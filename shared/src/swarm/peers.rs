@@ -66,6 +66,8 @@ pub(super) struct Peer {
     /// Since when both have had everything.
     pub(super) both_complete: Option<Mono>,
     pub(super) rejects: (Mono, u32),
+    /// It serves nobody.
+    silent: bool,
     next_recheck: Mono,
 }
 
@@ -86,12 +88,18 @@ impl Peer {
             used: now,
             both_complete: None,
             rejects: (now, 0),
+            silent: false,
             next_recheck: now,
         }
     }
 
     pub(super) const fn is_head(&self) -> bool {
         matches!(self.kind, PeerKind::Head)
+    }
+
+    /// Whether what it holds is a copy that others can have.
+    pub(super) const fn counts(&self) -> bool {
+        !self.is_head() && !self.silent
     }
 
     /// A node in our own rack, or in an unknown one.
@@ -176,6 +184,7 @@ impl Engine {
             PeerMessage::Refuted { image, unit } => self.on_refuted(now, from, image, unit),
             PeerMessage::Full => self.turned_away(now, from),
             PeerMessage::Bye => self.left_politely(from),
+            PeerMessage::ServesNobody => self.on_silent(from),
         }
     }
 
@@ -186,7 +195,7 @@ impl Engine {
             return self.misbehaved(from, Misdeed::Nonsense);
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let (counted, near) = (!peer.is_head(), capped && peer.is_near());
+        let (counted, near) = (peer.counts(), capped && peer.is_near());
         let Some(theirs) = peer.image_mut(ix) else { return };
         let mut offers = false;
         for unit in ranges.iter().flat_map(|run| run.iter()) {
@@ -199,6 +208,8 @@ impl Engine {
                 let was_given = theirs.given.clear(unit);
                 if counted {
                     image.confirm(unit, was_given);
+                } else if was_given {
+                    image.picker.lost(unit);
                 }
                 continue;
             }
@@ -221,11 +232,20 @@ impl Engine {
         }
     }
 
+    /// The peer serves nobody. Whoever says so after it has announced something is not heard: that was counted.
+    fn on_silent(&mut self, from: PeerIx) {
+        if let Some(peer) = self.peers.get_mut(&from)
+            && peer.images.iter().flatten().all(|theirs| theirs.has.ones() == 0)
+        {
+            peer.silent = true;
+        }
+    }
+
     /// The peer does not hold the unit, or what it holds is bad.
     pub(super) fn forget_copy(&mut self, from: PeerIx, ix: ImageIx, unit: u32) {
         let Some(image) = self.images.get_mut(usize::from(ix.0)).and_then(Option::as_mut) else { return };
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        let (counted, near) = (!peer.is_head(), self.locality.is_capped() && peer.is_near());
+        let (counted, near) = (peer.counts(), self.locality.is_capped() && peer.is_near());
         let Some(theirs) = peer.image_mut(ix) else { return };
         if !theirs.has.clear(unit) {
             return;
@@ -248,11 +268,11 @@ impl Engine {
     /// Takes a peer out of all counts. Its requests are ended by the shell.
     pub(super) fn remove_peer(&mut self, ix: PeerIx) -> Option<Peer> {
         let peer = self.peers.remove(&ix)?;
-        let (counted, head) = (!peer.is_head(), self.config.is_head());
-        let near = self.locality.is_capped() && peer.is_near();
+        let (counted, head) = (peer.counts(), self.config.is_head());
+        let near = counted && self.locality.is_capped() && peer.is_near();
         for (image, theirs) in self.images.iter_mut().zip(&peer.images) {
-            let (Some(image), Some(theirs), true) = (image, theirs, counted) else { continue };
-            for unit in theirs.has.iter() {
+            let (Some(image), Some(theirs)) = (image, theirs) else { continue };
+            for unit in theirs.has.iter().filter(|_| counted) {
                 if head && !peer.discounted {
                     image.unconfirm(unit);
                 }

@@ -57,8 +57,11 @@ impl Room {
     fn connect(&mut self, a: usize, b: usize) {
         for (me, other, dialled) in [(a, b, true), (b, a, false)] {
             let kind = if other == 0 { PeerKind::Head } else { PeerKind::Node };
-            self.give(me, Input::Connected { peer: PeerIx(other as u32), kind, same_rack: true, dialled });
+            let met = Input::Connected { peer: PeerIx(other as u32), kind, same_rack: true, dialled };
+            self.engines[me].handle_input(self.now, met);
         }
+        // What they say to each other is heard: both know of the connection.
+        [a, b].into_iter().for_each(|member| self.give(member, Input::Tick));
     }
 
     fn give(&mut self, to: usize, input: Input) {
@@ -242,6 +245,51 @@ fn without_head_or_holder_it_says_what_is_missing_and_goes_on_when_one_comes() {
     room.connect(1, 0);
     room.run(3000);
     assert!(room.engines[1].is_complete(IMAGE) && room.engines[2].is_complete(IMAGE));
+}
+
+#[test]
+fn who_serves_nobody_gets_everything_and_is_no_copy_for_others() {
+    let mut room = Room::new(2, 50);
+    let silent = Config { slots_up: 0, ..Config::node() };
+    room.engines[1] = Engine::new(silent, 1, at(0));
+    room.give(1, Input::Image { image: IMAGE, units: units(50) });
+    room.connect(1, 0);
+    room.run(200);
+    assert!(room.engines[1].is_complete(IMAGE));
+    assert_eq!(room.engines[1].stats().bytes_from_heads, 50 * u64::from(CHUNK) + 1800, "each unit once");
+    room.connect(2, 1);
+    room.connect(2, 0);
+    room.run(100);
+    assert!(room.engines[2].is_complete(IMAGE), "the head does not wait for a copy that nobody gets");
+    assert!(!room.events().any(|(_, event)| matches!(event, Event::Covered { .. })), "one copy can be had, not two");
+    assert!(!room.log.iter().any(|(who, output)| *who == 1 && matches!(output, Output::Serve { .. })));
+}
+
+#[test]
+fn what_was_taken_over_is_told_before_anything_is_asked_for() {
+    let (mut engine, head) = (Engine::new(Config::node(), 1, at(0)), PeerIx(0));
+    let layout = units(60);
+    let everything = Run { first: 0, count: layout.total() };
+    let (pages, taken) = (Run { first: 0, count: layout.pages }, Run { first: layout.pages + 5, count: 40 });
+    for input in [
+        Input::Image { image: IMAGE, units: layout },
+        Input::Connected { peer: head, kind: PeerKind::Head, same_rack: true, dialled: true },
+        Input::Message { peer: head, message: PeerMessage::Have { image: IMAGE, ranges: vec![everything] } },
+        Input::Held { image: IMAGE, run: pages },
+        Input::Message { peer: head, message: PeerMessage::Slots { free: 4 } },
+        Input::Held { image: IMAGE, run: taken },
+        Input::Table { image: IMAGE, lens: lens(60) },
+    ] {
+        engine.handle_input(at(1), input);
+    }
+    let outputs: Vec<Output> = std::iter::from_fn(|| engine.poll_output()).collect();
+    let told = outputs.iter().position(|output| {
+        matches!(output, Output::Send { message: PeerMessage::Have { ranges, .. }, .. } if ranges.contains(&taken))
+    });
+    let asked = outputs.iter().position(|output| {
+        matches!(output, Output::Fetch { choice, .. } if !matches!(choice, Choice::Run(run) if run.end() <= pages.end()))
+    });
+    assert!(told.is_some() && told < asked, "{outputs:?}");
 }
 
 fn any_run() -> impl Strategy<Value = Run> {

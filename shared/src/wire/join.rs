@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{BootId, ImageName, NodeName};
 use crate::identity::{SignedMembership, SignedTime};
 use crate::image::SignedHeader;
+use crate::manners::Manners;
 use crate::overlay::Bundle;
 use crate::wire::PeerInfo;
 
@@ -135,6 +136,8 @@ pub struct NodeSettings {
     pub kernel: String,
     /// How long to serve.
     pub seed: SeedPolicy,
+    /// What it takes of links and processors for the swarm.
+    pub manners: Manners,
     /// Overlays in the order in which they are applied.
     pub overlays: Vec<Bundle>,
 }

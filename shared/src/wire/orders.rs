@@ -21,6 +21,8 @@ pub struct NodeState {
     pub stale_units: u32,
     /// It gives nothing to the swarm, by order.
     pub paused: bool,
+    /// Its seed policy wants it to give now.
+    pub seeds: bool,
 }
 
 /// Waits for orders. Sent as [`crate::wire::LISTEN_PROTOCOL`], where an answer may take [`crate::limits::LISTEN_MAX`].

@@ -59,6 +59,9 @@ pub enum PeerFrame {
         /// Which.
         keys: Vec<PublicKey>,
     },
+    /// The sender serves nobody as long as this connection stands: what it holds is no copy that anybody could have. Before its first
+    /// HAVE.
+    ServesNobody,
 }
 
 /// What a request wants.
@@ -72,6 +75,9 @@ pub enum Want {
         max_bytes: u32,
         /// No neighbour offered anything for a deadline: the head may send what others already hold.
         starved: bool,
+        /// Messages that the asker sent on this connection before it asked, its hello not counted. Streams overtake each other: the
+        /// head takes the request up when it has heard these, so that it never sends what the asker has just said it holds.
+        after: u32,
     },
 }
 

@@ -164,6 +164,21 @@ pub struct SwarmSummary {
     pub peers: u16,
     /// Bytes that arrived in addition to the verified ones (second copies, corrupt ones).
     pub wasted: u64,
+    /// Bytes that left the data plane's sockets, headers included, whatever for.
+    #[serde(default)]
+    pub sent: u64,
+    /// Bytes that reached them.
+    #[serde(default)]
+    pub received: u64,
+    /// How long what was to be sent waited for the upload cap, all transfers together, in milliseconds.
+    #[serde(default)]
+    pub upload_waited_ms: u64,
+    /// How long what was to be received waited for the download cap, likewise.
+    #[serde(default)]
+    pub download_waited_ms: u64,
+    /// Callers and requests that were turned away: no slot was free, or the member paused.
+    #[serde(default)]
+    pub turned_away: u32,
 }
 
 impl SwarmSummary {
@@ -178,6 +193,11 @@ impl SwarmSummary {
             corrupt: self.corrupt.saturating_add(earlier.corrupt),
             cancelled: self.cancelled.saturating_add(earlier.cancelled),
             wasted: self.wasted.saturating_add(earlier.wasted),
+            sent: self.sent.saturating_add(earlier.sent),
+            received: self.received.saturating_add(earlier.received),
+            upload_waited_ms: self.upload_waited_ms.saturating_add(earlier.upload_waited_ms),
+            download_waited_ms: self.download_waited_ms.saturating_add(earlier.download_waited_ms),
+            turned_away: self.turned_away.saturating_add(earlier.turned_away),
             ..self
         }
     }

@@ -1,6 +1,6 @@
 //! A head, and hosts that run already: members of the swarm without a network boot.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,7 +8,7 @@ use wulfpack_head::admin::TicketFor;
 use wulfpack_head::image::Library;
 
 use super::IMAGE;
-use crate::harness::{Fetch, Flavour, Head, KeyPair, Lab, Port, Rate, debian_tar};
+use crate::harness::{Fetch, Flavour, Head, KeyPair, Lab, Port, Rate, debian_tar, sized_root};
 
 /// See the file's head. Fields are dropped in this order.
 #[derive(Debug)]
@@ -24,12 +24,21 @@ pub struct Hosts {
 impl Hosts {
     /// Makes the network, and a head that knows `count` hosts. Every link has `rate`, the head's too.
     pub fn prepare(name: &str, count: usize, rate: Option<Rate>) -> Result<Self> {
+        Self::prepare_with(name, count, rate, &debian_tar(Flavour::Cloud)?)
+    }
+
+    /// The same with an image of `mib` MiB that do not get smaller: for links, not for machines.
+    pub fn prepare_sized(name: &str, count: usize, rate: Option<Rate>, mib: usize) -> Result<Self> {
+        Self::prepare_with(name, count, rate, &sized_root(mib)?)
+    }
+
+    fn prepare_with(name: &str, count: usize, rate: Option<Rate>, source: &Path) -> Result<Self> {
         let mut lab = Lab::new(name)?;
         let port = lab.head_port(rate)?;
         let ports =
             (1..=count).map(|number| lab.process_port(&format!("n{number}"), rate)).collect::<Result<Vec<_>>>()?;
         let key = KeyPair::generate(lab.work(), "id")?;
-        let mut head = Head::set_up(&lab, port, &key, (&debian_tar(Flavour::Cloud)?, IMAGE), |_| ())?;
+        let mut head = Head::set_up(&lab, port, &key, (source, IMAGE), |_| ())?;
         head.add_nodes(&ports, IMAGE)?;
         head.serve()?;
         Ok(Self { head, ports, lab })

@@ -12,14 +12,22 @@ use super::row::{Measured, Row};
 use crate::harness::{CpuMeter, Lab, Port, Process, bytes_sent, run as run_tool};
 
 /// The interpreter for which Debian packages libtorrent, whatever else is called python3 here.
-const PYTHON: &str = "/usr/bin/python3";
+pub(super) const PYTHON: &str = "/usr/bin/python3";
 const PEER: &str = include_str!("torrent.py");
 /// Pieces of 256 KiB, as our chunks.
 const MAKE: &str = "import libtorrent as lt, os, sys\n\
     files = lt.file_storage()\nfiles.add_file('image', os.path.getsize(sys.argv[1] + '/image'))\n\
     made = lt.create_torrent(files, 256 * 1024)\nlt.set_piece_hashes(made, sys.argv[1])\n\
+    for tracker in sys.argv[3:]: made.add_tracker(tracker)\n\
     open(sys.argv[2], 'wb').write(lt.bencode(made.generate()))\n";
 const START: Duration = Duration::from_secs(60);
+
+/// Writes the torrent of the image in this directory.
+pub(super) fn make(source: &Path, torrent: &Path, tracker: Option<&str>) -> Result<()> {
+    run_tool(Command::new(PYTHON).args(["-c", MAKE]).arg(source).arg(torrent).args(tracker))
+        .context("libtorrent; Debian's package python3-libtorrent has it")
+        .map(drop)
+}
 
 pub(super) fn run(contest: &Contest, file: &Path) -> Result<Row> {
     let mut lab = Lab::new("torrent")?;
@@ -32,8 +40,7 @@ pub(super) fn run(contest: &Contest, file: &Path) -> Result<Row> {
     fs::create_dir_all(&source)?;
     fs::copy(file, source.join("image"))?;
     fs::write(&script, PEER)?;
-    run_tool(Command::new(PYTHON).args(["-c", MAKE]).arg(&source).arg(&torrent))
-        .context("libtorrent; Debian's package python3-libtorrent has it")?;
+    make(&source, &torrent, None)?;
     let peer = |port: &Port, dir: &Path, role: &str| -> Result<Process> {
         fs::create_dir_all(dir)?;
         let mut command = port.namespace.command(PYTHON);

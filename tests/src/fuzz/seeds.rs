@@ -16,7 +16,7 @@ use wulfpack_shared::overlay::{Bundle, Context, Entry, EntryKind};
 use wulfpack_shared::wire::{
     AwaitAdoption, BmcInfo, ChunkAsk, ControlRequest, ControlResponse, DataAddrs, DiscoverRequest, Inventory, Listen,
     Neighbour, NicInfo, NodeState, OrderDone, OrderOutcome, OverlaysAnswer, OverlaysRequest, PeerFrame, Phase,
-    ReportBatch, ReportEvent, ReportKind, TrackRequest, Want, encode,
+    ReportBatch, ReportEvent, ReportKind, SwarmSummary, TrackRequest, Want, encode,
 };
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0, 0, 1]);
@@ -222,7 +222,11 @@ fn wire() -> Vec<Vec<u8>> {
     let data = DataAddrs { port: 9871, ips: vec![[10, 0, 0, 7].into()] };
     let track = TrackRequest { data, images: vec![], want: 8, have: vec![PublicKey([2; 32])], leaving: false };
     let event = ReportEvent { seq: 1, at_ms: 5, kind: ReportKind::Reached(Phase::Fetch) };
-    let report = ReportBatch { boot: BootId([1; 16]), events: vec![event], swarm: None };
+    let report = ReportBatch {
+        boot: BootId([1; 16]),
+        events: vec![event],
+        swarm: Some(SwarmSummary { sent: 1 << 33, turned_away: 3, ..SwarmSummary::default() }),
+    };
     let done = vec![OrderDone { number: 7, outcome: OrderOutcome::Busy("a job runs".into()) }];
     let listen = Listen { state: NodeState::default(), done, taken: vec![8], wait_s: 300 };
     vec![
@@ -234,6 +238,8 @@ fn wire() -> Vec<Vec<u8>> {
         encode(&ControlRequest::Overlays(OverlaysRequest { known: vec![Hash::of(b"seed")] })),
         encode(&PeerFrame::Have { image, ranges: vec![Run { first: 0, count: 9 }, Run { first: 20, count: 1 }] }),
         encode(&PeerFrame::Hello { version: 1, images: vec![image] }),
+        encode(&PeerFrame::ServesNobody),
         encode(&ChunkAsk { image, want: Want::Run(Run { first: 4, count: 2 }) }),
+        encode(&ChunkAsk { image, want: Want::Rarest { max_bytes: 1 << 20, starved: true, after: 3 } }),
     ]
 }

@@ -1,5 +1,6 @@
 //! `wulf-agent fetch`: members of the swarm as plain processes, each in a namespace of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -37,6 +38,8 @@ pub struct FetchReport {
     pub from_peers: u64,
     /// Bytes that an interrupted fetch had left.
     pub resumed: u64,
+    /// Bytes that were taken over from other files.
+    pub reused: u64,
     /// Bytes that arrived in vain.
     pub wasted: u64,
     /// Processor time in seconds until the image was complete.
@@ -52,11 +55,36 @@ pub struct FetchReport {
 impl Fetch {
     /// Starts one with this ticket; once it is complete it goes on serving for `seed`.
     pub fn start(lab: &Lab, port: &Port, ticket: &str, seed: Duration) -> Result<Self> {
+        Self::start_with(lab, port, ticket, seed, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn start_with(lab: &Lab, port: &Port, ticket: &str, seed: Duration, more: &[&OsStr]) -> Result<Self> {
+        Self::start_under(lab, port, &[], ticket, seed, more)
+    }
+
+    /// The same, started by another program, such as nice(1).
+    pub fn start_under(
+        lab: &Lab,
+        port: &Port,
+        under: &[&str],
+        ticket: &str,
+        seed: Duration,
+        more: &[&OsStr],
+    ) -> Result<Self> {
         let file = lab.work().join(format!("{}.image", port.name));
         let path = secret(lab.work(), &port.name, ticket)?;
-        let mut command = port.namespace.command(agent_binary()?);
+        let agent = agent_binary()?;
+        let mut command = match under.split_first() {
+            None => port.namespace.command(agent),
+            Some((first, rest)) => {
+                let mut command = port.namespace.command(first);
+                command.args(rest).arg(agent);
+                command
+            }
+        };
         command.args(["fetch", "--json", "--seed", &seed.as_secs().to_string()]);
-        command.arg("--ticket").arg(path).arg("--out").arg(&file).env("WULF_LOG", "info");
+        command.arg("--ticket").arg(path).arg("--out").arg(&file).args(more).env("WULF_LOG", "info");
         let started = Instant::now();
         let process = Process::start(&port.name, command, &lab.logs().join(format!("{}.log", port.name)))?;
         Ok(Self { process, file, started })

@@ -239,6 +239,11 @@ impl Head {
         self.service.as_ref().context("the head does not serve")
     }
 
+    /// The resident set of the service, in bytes.
+    pub fn memory(&self) -> Result<u64> {
+        self.service.as_ref().context("the head does not serve")?.rss()
+    }
+
     /// What the service logs.
     pub fn log(&self) -> Result<&Console> {
         self.service.as_ref().map(Process::console).context("the head does not serve")

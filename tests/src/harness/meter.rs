@@ -64,7 +64,15 @@ fn ticks() -> Result<(f64, f64)> {
 
 /// Bytes that left the far end of a port's link, with frame headers.
 pub fn bytes_sent(port: &Port) -> Result<u64> {
-    let path = "/sys/class/net/eth0/statistics/tx_bytes";
+    counter(port, "/sys/class/net/eth0/statistics/tx_bytes")
+}
+
+/// Bytes that reached the far end of a port's link, likewise.
+pub fn bytes_received(port: &Port) -> Result<u64> {
+    counter(port, "/sys/class/net/eth0/statistics/rx_bytes")
+}
+
+fn counter(port: &Port, path: &str) -> Result<u64> {
     let text = port.namespace.run("cat", &[path])?;
     text.trim().parse().with_context(|| format!("{path} says {text:?}"))
 }

@@ -155,9 +155,19 @@ impl Process {
 
     /// The largest resident set it has had, in bytes (proc_pid_status(5), `VmHWM`).
     pub fn peak_rss(&self) -> Result<u64> {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Its resident set now, in bytes (proc_pid_status(5), `VmRSS`).
+    pub fn rss(&self) -> Result<u64> {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.group);
         let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name} in {path}"))?;
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("read {line:?}"))?;
         Ok(kib * 1024)
     }

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+use super::cleanup::{Guard, Undo};
+use super::paths::cache_dir;
 
 /// Release of its kernel.
 pub const TINY_RELEASE: &str = "6.1.0-tiny";
@@ -27,6 +30,19 @@ pub fn tiny_root(root: &Path, len: usize, seed: u8) -> Result<()> {
     fs::write(modules.join("config"), config)?;
     fs::write(root.join("boot").join(format!("vmlinuz-{TINY_RELEASE}")), "a kernel")?;
     Ok(fs::write(root.join("etc/content"), noise(len, seed))?)
+}
+
+/// A root file system whose image has `mib` MiB, kept until it is asked for again.
+pub fn sized_root(mib: usize) -> Result<PathBuf> {
+    let root = cache_dir()?.join(format!("noise-{mib}"));
+    if !root.join("etc/content").is_file() {
+        let partial = root.with_extension("partial");
+        let guard = Guard::new(Undo::Remove(partial.clone()));
+        tiny_root(&partial, mib << 20, 1)?;
+        fs::rename(&partial, &root).with_context(|| format!("keep {}", root.display()))?;
+        drop(guard);
+    }
+    Ok(root)
 }
 
 /// Bytes that do not get smaller.

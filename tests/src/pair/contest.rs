@@ -85,6 +85,11 @@ impl PairContest {
         self.row("nginx + curl, plain TCP", runs, || others::web(self))
     }
 
+    /// iroh-blobs, with its store on files.
+    pub fn iroh(&self, runs: usize) -> Result<PairRow> {
+        self.row("iroh-blobs", runs, || others::iroh(self))
+    }
+
     fn row(&self, system: &str, runs: usize, mut run: impl FnMut() -> Result<Measured>) -> Result<PairRow> {
         let mut all = (0..runs.max(1)).map(|_| run()).collect::<Result<Vec<_>>>()?;
         all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
 use super::contest::{Measured, PairContest, word_after};
-use crate::harness::Process;
+use crate::harness::{Process, repo_dir};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -49,6 +50,39 @@ pub(super) fn web(contest: &PairContest) -> Result<Measured> {
     let measured =
         Measured { seconds: seconds.parse()?, send_cpu: server.group_cpu_seconds()? - before, receive_cpu, peak_rss };
     drop((client, server));
+    contest.tidy_up()?;
+    Ok(measured)
+}
+
+/// iroh-blobs, by a program that is built apart from the workspace.
+pub(super) fn iroh(contest: &PairContest) -> Result<Measured> {
+    let program = repo_dir().join("tests/iroh/target/release/iroh-pair");
+    let how = "cargo build --release --manifest-path tests/iroh/Cargo.toml";
+    anyhow::ensure!(program.is_file(), "iroh-blobs is not built: run {how}");
+    let (received, dir) = (contest.dir().join("received"), contest.dir());
+    let end = |role: &str, file: &Path, ticket: Option<&str>| {
+        let store = dir.join(format!("iroh-{role}"));
+        fs::create_dir_all(&store)?;
+        let mut command = Command::new(&program);
+        command.arg(role).arg(file).arg(store).args(ticket);
+        Process::start(role, command, &dir.join(format!("iroh-{role}.log")))
+    };
+    let sender = end("send", &contest.dir().join("blob"), None)?;
+    let ticket = word_after(&sender, "ready ")?;
+    let receiver = end("receive", &received, Some(&ticket))?;
+    receiver.console().wait_for("begun", PATIENCE)?;
+    let before = (sender.cpu_seconds()?, receiver.cpu_seconds()?);
+    let done = word_after(&receiver, "done ")?;
+    let measured = Measured {
+        seconds: done.parse().with_context(|| format!("read {done:?}"))?,
+        send_cpu: sender.cpu_seconds()? - before.0,
+        receive_cpu: receiver.cpu_seconds()? - before.1,
+        peak_rss: sender.peak_rss()?.max(receiver.peak_rss()?),
+    };
+    drop((receiver, sender));
+    for role in ["send", "receive"] {
+        fs::remove_dir_all(dir.join(format!("iroh-{role}")))?;
+    }
     contest.tidy_up()?;
     Ok(measured)
 }

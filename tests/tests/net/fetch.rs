@@ -12,7 +12,9 @@ use futures::future::BoxFuture;
 use wulfpack_agent::fetch::{Exit, FetchArgs, run};
 use wulfpack_shared::id::PublicKey;
 use wulfpack_shared::identity::{HeadAddr, Role, SecretKey, Ticket};
-use wulfpack_shared::image::Run;
+use wulfpack_shared::image::{Run, cut};
+use wulfpack_shared::limits::CHUNK_MAX;
+use wulfpack_shared::manners::{Cap, Dscp};
 use wulfpack_shared::net::control::{ControlHandler, ControlServer};
 use wulfpack_shared::net::store::{FetchStore, UnitStore as _};
 use wulfpack_shared::wire::{
@@ -83,18 +85,42 @@ impl Site {
     }
 
     async fn fetch(&self, ticket: &str, timeout: Option<u64>) -> ExitCode {
+        self.fetch_with(ticket, timeout, vec![]).await
+    }
+
+    async fn fetch_with(&self, ticket: &str, timeout: Option<u64>, have: Vec<PathBuf>) -> ExitCode {
+        run(FetchArgs { have, ..self.args(ticket, timeout) }).await.unwrap()
+    }
+
+    /// Bytes that were fetched for a file that had nothing but this cache.
+    async fn fetch_cached(&self, cache: &Path) -> u64 {
+        let ticket = self.ticket(b"good", self.cluster.public());
+        let before = self.seed.swarm.summary(&self.cluster.version()).served;
+        let exit = run(FetchArgs { cache: Some(cache.into()), ..self.args(&ticket, None) }).await.unwrap();
+        assert_eq!(exit, Exit::Ok.into());
+        assert!(fs::read(self.out()).unwrap() == self.cluster.blob);
+        fs::remove_file(self.out()).unwrap();
+        self.seed.swarm.summary(&self.cluster.version()).served - before
+    }
+
+    fn args(&self, ticket: &str, timeout: Option<u64>) -> FetchArgs {
         let file = self.dir.path().join("ticket");
         fs::write(&file, ticket).unwrap();
-        let args = FetchArgs {
+        FetchArgs {
             ticket: file,
             image: None,
             out: self.out(),
+            have: vec![],
+            cache: None,
+            cache_gib: 1,
             seed: 0,
+            upload: Cap::NONE,
+            download: Cap::NONE,
+            dscp: Dscp::default(),
             listen: Some("127.0.0.1:0".parse().unwrap()),
             timeout,
             json: true,
-        };
-        run(args).await.unwrap()
+        }
     }
 
     fn left_overs(&self) -> bool {
@@ -158,4 +184,52 @@ async fn a_fetch_that_cannot_complete_ends_in_time_and_keeps_what_it_has() {
     let exit = site.fetch(&site.ticket(b"good", site.cluster.public()), Some(1)).await;
     assert_eq!(exit, Exit::Timeout.into());
     assert!(!site.out().exists() && site.left_overs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_an_older_version_lacks_is_fetched() {
+    let site = Site::new().await;
+    let (old, len) = (site.dir.path().join("old"), 2 << 20);
+    fs::write(&old, &site.cluster.blob[..len]).unwrap();
+    let (mut shared, mut end) = (0, 0);
+    cut(&site.cluster.blob[..], |chunk| {
+        end += chunk.len();
+        shared += if end <= len { chunk.len() as u64 } else { 0 };
+    })
+    .unwrap();
+    let exit = site.fetch_with(&site.ticket(b"good", site.cluster.public()), None, vec![old]).await;
+    assert_eq!(exit, Exit::Ok.into());
+    assert!(fs::read(site.out()).unwrap() == site.cluster.blob);
+    let served = site.seed.swarm.summary(&site.cluster.version()).served;
+    assert!(shared > 0);
+    assert_eq!(served, site.cluster.transferred() - shared);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_does_not_cost_the_ticket() {
+    let site = Site::new().await;
+    let missing = site.dir.path().join("missing");
+    let ticket = site.ticket(b"good", site.cluster.public());
+    assert_eq!(site.fetch_with(&ticket, None, vec![missing]).await, Exit::Usage.into());
+    assert_eq!(site.fetch(&ticket, None).await, Exit::Ok.into());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cache_saves_what_it_holds_and_nothing_bad_comes_out_of_it() {
+    let site = Site::new().await;
+    let cache = site.dir.path().join("cache");
+    let table = site.cluster.transferred() - site.cluster.blob.len() as u64;
+    assert_eq!(site.fetch_cached(&cache).await, site.cluster.transferred());
+    assert_eq!(site.fetch_cached(&cache).await, table);
+    let pack = || {
+        let files = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|kind| kind == "pack")).collect::<Vec<_>>()
+    };
+    let [bad] = &pack()[..] else { panic!("{:?}", pack()) };
+    let mut bytes = fs::read(bad).unwrap();
+    bytes[1_000_000] ^= 1;
+    fs::write(bad, bytes).unwrap();
+    let fetched = site.fetch_cached(&cache).await - table;
+    assert!(fetched > 0 && fetched <= u64::from(CHUNK_MAX), "one chunk was bad, {fetched} bytes were fetched");
+    assert_eq!(site.fetch_cached(&cache).await, table);
 }

@@ -1,7 +1,7 @@
 //! The swarm on real sockets over loopback: head, nodes, and those who do not play by the rules.
 
 use crate::common::{Cluster, Gate, Liar, Member, until};
-use wulfpack_shared::image::Run;
+use wulfpack_shared::image::{Run, cut};
 use wulfpack_shared::net::endpoint::DataEndpoint;
 use wulfpack_shared::net::store::StoreError;
 use wulfpack_shared::net::swarm::SwarmEvent;
@@ -186,7 +186,8 @@ async fn ask(cluster: &Cluster, head: &Member, asker: &DataEndpoint) -> Result<V
         frames.write_all(&framed(&PeerFrame::Hello { version: VERSION, images: vec![] })).await.ok()?;
         heard.read_exact(&mut [0; 4]).await.ok()?;
         let (mut ask, mut answer) = connection.open_bi().await.ok()?;
-        let wanted = ChunkAsk { image: cluster.version(), want: Want::Rarest { max_bytes: 1, starved: false } };
+        let wanted =
+            ChunkAsk { image: cluster.version(), want: Want::Rarest { max_bytes: 1, starved: false, after: 0 } };
         ask.write_all(&framed(&wanted)).await.ok()?;
         let mut said = vec![0; 4];
         answer.read_exact(&mut said).await.ok()?;
@@ -231,4 +232,74 @@ async fn a_member_that_drains_says_goodbye() {
     until(|| (node.swarm.summary(&cluster.version()).peers == 0).then_some(())).await;
     head.swarm.shutdown().await;
     node.swarm.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_member_lets_everybody_go_and_takes_nobody_until_it_resumes() {
+    let cluster = Cluster::new(2 << 20);
+    let (seed, mut first) = (cluster.seed(1, |store| store).await, cluster.node(2).await);
+    first.swarm.add_peers(vec![seed.info()]).await.unwrap();
+    first.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+    seed.swarm.set_paused(true).await.unwrap();
+    let alone = async {
+        while !seed.swarm.connected().await.unwrap().is_empty() {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), alone).await.unwrap();
+    let caller = cluster.endpoint(9);
+    assert!(caller.dial(seed.addr(), seed.key()).await.is_err(), "a paused member took a caller");
+    seed.swarm.set_paused(false).await.unwrap();
+    let mut second = cluster.node(3).await;
+    second.swarm.add_peers(vec![seed.info()]).await.unwrap();
+    second.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+    assert!(second.blob() == cluster.blob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chunks_that_another_image_has_are_fetched_once() {
+    let (old, new) = (Cluster::new(2 << 20), Cluster::new(3 << 20));
+    let (first, second) = (old.head(1).await, new.head(3).await);
+    let mut node = old.node(2).await;
+    node.swarm.add_peers(vec![first.info()]).await.unwrap();
+    node.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+    new.begin(&node, 2).await;
+    node.swarm.add_peers(vec![second.info()]).await.unwrap();
+    node.event(|event| matches!(event, SwarmEvent::Complete { image } if *image == new.version())).await;
+    let (mut shared, mut end) = (0, 0);
+    cut(&new.blob[..], |chunk| {
+        end += chunk.len();
+        shared += if end <= old.blob.len() { chunk.len() as u64 } else { 0 };
+    })
+    .unwrap();
+    let fetched = node.swarm.summary(&new.version()).from_heads;
+    assert!(shared > 0);
+    assert_eq!(fetched, new.transferred() - shared);
+    // And it serves them for both.
+    let mut third = new.node(4).await;
+    third.swarm.add_peers(vec![node.info()]).await.unwrap();
+    third.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+    assert!(third.blob() == new.blob);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_heads_share_the_work_and_one_of_them_may_die() {
+    let cluster = Cluster::new(24 << 20);
+    let (first, second) = (cluster.head(1).await, cluster.head(2).await);
+    let mut nodes = [cluster.node(3).await, cluster.node(4).await, cluster.node(5).await];
+    let everybody: Vec<_> = [&first, &second].into_iter().chain(&nodes).map(Member::info).collect();
+    for node in &nodes {
+        node.swarm.add_peers(everybody.clone()).await.unwrap();
+    }
+    let version = cluster.version();
+    let served = |head: &Member| head.swarm.summary(&version).served;
+    until(|| (served(&first) > 1 << 20 && served(&second) > 1 << 20).then_some(())).await;
+    first.swarm.shutdown().await;
+    for node in &mut nodes {
+        node.event(|event| matches!(event, SwarmEvent::Complete { .. })).await;
+        assert!(node.blob() == cluster.blob);
+    }
+    // Neither knows what the other sends before a node says that it has it: twice at the very most.
+    let from_heads: u64 = nodes.iter().map(|node| node.swarm.summary(&version).from_heads).sum();
+    assert!(from_heads < 2 * cluster.transferred(), "{from_heads} bytes from heads");
 }

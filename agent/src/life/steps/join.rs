@@ -15,7 +15,9 @@ use wulfpack_shared::wire::{DataAddrs, JoinPurpose, NodeSettings, ReportKind};
 
 use crate::clock;
 use crate::life::context::{Context, StepError};
-use crate::member::{JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join as become_member, start_swarm};
+use crate::member::{
+    Conduct, JoinOrder, Joined, Live, Member, MemberEvent, Upkeep, join as become_member, start_swarm,
+};
 use crate::overlay::unpack;
 use crate::paths;
 use crate::report::uptime_ms;
@@ -111,8 +113,9 @@ async fn enter_swarm(
     mtu: Option<u16>,
 ) -> Result<(), StepError> {
     let (settings, name) = settings(&joined)?;
+    let conduct = Conduct { seed: settings.seed, manners: settings.manners };
     clock::mix_entropy(&settings.entropy).map_err(StepError::again)?;
-    let (swarm, swarm_events) = start_swarm(&joined.identity, &data, mtu, &joined.header)?;
+    let (swarm, swarm_events) = start_swarm(&joined.identity, &data, mtu, &joined.header, conduct)?;
     swarm.add_peers(joined.answer.peers.clone()).await.map_err(StepError::again)?;
     let member = Member {
         client: Arc::clone(&joined.client),
@@ -134,6 +137,7 @@ async fn enter_swarm(
         state.certificate = Some(joined.answer.certificate.clone());
         state.image = Some(joined.answer.image.clone());
         state.seed = settings.seed;
+        state.manners = settings.manners;
         state.data = member.data.clone();
         state.cluster_time = Some((joined.time, uptime_ms()));
         state.peers = joined.answer.peers.clone();

@@ -124,6 +124,16 @@ pub(super) const FIELDS: &[Field] = &[
         Place::Text(|e| &mut e.seed),
         "How long it serves its image: seconds, 10m, 2h, always or never",
     ),
+    field("upload", "RATE", Place::Text(|e| &mut e.swarm.upload), "Most that it gives to the swarm: 200mbit, or none"),
+    field("download", "RATE", Place::Text(|e| &mut e.swarm.download), "Most that it takes from the swarm"),
+    field(
+        "dscp",
+        "CODEPOINT",
+        Place::Text(|e| &mut e.swarm.dscp),
+        "Mark of its packets in the swarm: le, cs1, …, 0 to 63",
+    ),
+    field("nice", "N", Place::Text(|e| &mut e.swarm.nice), "Niceness of its agent once it runs, 0 to 19"),
+    field("cpus", "LIST", Place::Text(|e| &mut e.swarm.cpus), "Processors of its agent once it runs: 0-3,8, or all"),
     field("rack", "NAME", Place::Text(|e| &mut e.rack), "Rack: whatever shares an uplink"),
     field("primarynet", "NET", Place::Text(|e| &mut e.primary_network), "Network that carries the main address")
         .short('p'),

@@ -40,7 +40,7 @@ fn flags_set_clear_and_leave_alone() {
 fn every_flag_sets_its_field_and_unset_clears_it() {
     let args = "--profile a,b --comment c --cluster c --groups g --image i --ipxe x --grubboot --bootprogram x.efi --runtime-overlays r \
         --system-overlays s --kernelversion 6 --kernelargs q --init /i --root tmpfs --rootsize 30 --onfail reboot \
-        --seed 1h --rack r --primarynet n --asset t --discoverable --ipmiuser u --ipmipass p --ipmiaddr 10.0.0.1 \
+        --seed 1h --upload 1gbit --download none --dscp le --nice 5 --cpus 0-3 --rack r --primarynet n --asset t --discoverable --ipmiuser u --ipmipass p --ipmiaddr 10.0.0.1 \
         --ipminetmask 24 --ipmigateway 10.0.0.9 --ipmiport 623 --ipmiinterface lan --ipmiescapechar ~ --ipmiwrite \
         --ipmitemplate t --netname n --type ethernet --onboot --netdev e --hwaddr 52:54:00:00:00:01 --ipaddr 10.0.0.2 \
         --netmask 24 --gateway 10.0.0.9 --ipaddr6 fd00::1 --prefixlen6 64 --gateway6 fd00::9 --mtu 9000 --diskname \

@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, Endpoint, EndpointConfig, Incoming, Runtime as _, ServerConfig, TransportConfig, VarInt,
+};
 
-use super::{DataSocket, Tuning};
+use super::meter::{Marker, MeteredSocket};
+use super::{DataSocket, Tuning, WireMeter};
 use crate::id::PublicKey;
 use crate::net::tls::{Identity, IdentityError};
 
@@ -87,6 +90,7 @@ pub struct DataEndpoint {
     transport: Arc<TransportConfig>,
     half_open: AtomicUsize,
     most: usize,
+    meter: Arc<WireMeter>,
 }
 
 /// Counts a handshake as long as it lives.
@@ -113,20 +117,31 @@ impl DataEndpoint {
         let mut server = ServerConfig::with_crypto(Arc::new(identity.server()?));
         server.transport_config(Arc::clone(&transport)).migration(false).max_incoming(HALF_OPEN_MAX);
         let mut endpoints = Vec::with_capacity(sockets.len());
+        let meter = Arc::new(WireMeter::default());
         for socket in sockets {
             let addr = socket.local_addr();
             let mut config = EndpointConfig::default();
             // What peers may send us; ours is bounded by theirs in turn.
             let _ = config.max_udp_payload_size(tuning.datagram().max(1472));
             let runtime = Arc::new(quinn::TokioRuntime);
-            let endpoint = Endpoint::new(config, Some(server.clone()), socket.into_std(), runtime)
-                .map_err(|source| EndpointError::Socket { addr, source })?;
+            let open = || {
+                let socket = socket.into_std();
+                let marker = Marker::new(&socket, tuning.manners.dscp)?;
+                let socket = MeteredSocket::new(runtime.wrap_udp_socket(socket)?, Arc::clone(&meter), marker)?;
+                Endpoint::new_with_abstract_socket(config, Some(server.clone()), Arc::new(socket), runtime)
+            };
+            let endpoint = open().map_err(|source| EndpointError::Socket { addr, source })?;
             endpoints.push((addr, endpoint));
         }
         if endpoints.is_empty() {
             return Err(EndpointError::NoSocket);
         }
-        Ok(Self { endpoints, identity, transport, half_open: AtomicUsize::new(0), most })
+        Ok(Self { endpoints, identity, transport, half_open: AtomicUsize::new(0), most, meter })
+    }
+
+    /// Counts what passes its sockets.
+    pub fn meter(&self) -> Arc<WireMeter> {
+        Arc::clone(&self.meter)
     }
 
     /// Where it listens.

@@ -8,6 +8,7 @@ use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig
 
 use crate::image::Units;
 use crate::limits::{CHUNK_MAX, RUN_MAX};
+use crate::manners::{Cap, Manners};
 
 /// Bytes of IPv6 and UDP headers; IPv4 takes 20 bytes less, which we leave unused.
 const HEADERS: u16 = 48;
@@ -28,6 +29,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(3);
 const INITIAL_RTT: Duration = Duration::from_millis(4);
 /// Datagrams that are acknowledged together: a burst of one send. Each acknowledgement is a packet, and costs both ends.
 const ACK_EVERY: u32 = GSO_SEGMENTS;
+/// Least window of a connection with a cap: a few datagrams for each of its streams.
+const CAPPED_LEAST: u64 = 64 * 1024;
 /// The end of a run must not wait for the next burst; while bytes flow, a slow link brings a burst in this time too, and whoever
 /// asks for the next run acknowledges with it. At 2 ms four flows of 100 Mbit/s were acknowledged at every fourth datagram.
 const ACK_DELAY: Duration = Duration::from_millis(8);
@@ -41,6 +44,8 @@ pub struct Tuning {
     pub link: u64,
     /// Length of a run in bytes.
     pub run: u64,
+    /// What this member takes of its link at most, and how its packets are marked.
+    pub manners: Manners,
     /// What was measured to be best; `scripts/bench pair --set` tries others.
     pub knobs: Knobs,
 }
@@ -80,7 +85,7 @@ impl Default for Knobs {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { mtu: 1500, link: 1_000_000_000, run: RUN_MAX, knobs: Knobs::default() }
+        Self { mtu: 1500, link: 1_000_000_000, run: RUN_MAX, manners: Manners::default(), knobs: Knobs::default() }
     }
 }
 
@@ -92,9 +97,21 @@ impl Tuning {
         Self { mtu: mtu.unwrap_or(default.mtu), link: link.unwrap_or(default.link), run, ..default }
     }
 
+    /// The same for a member with these caps.
+    #[must_use]
+    pub const fn with(self, manners: Manners) -> Self {
+        Self { manners, ..self }
+    }
+
     /// Bytes of a datagram's payload.
-    pub(super) fn datagram(&self) -> u16 {
+    pub(crate) fn datagram(&self) -> u16 {
         self.knobs.datagram.unwrap_or_else(|| self.mtu.saturating_sub(HEADERS).clamp(DATAGRAM_MIN, DATAGRAM_MAX))
+    }
+
+    /// The same for one way that has a cap: 20 ms of it, so that no more than that arrives before its turn.
+    fn window_below(&self, cap: Cap) -> u32 {
+        let of_cap = cap.get().map_or(u64::MAX, |bits| (bits / 8 / 50).max(CAPPED_LEAST));
+        self.window().min(u32::try_from(of_cap).unwrap_or(u32::MAX))
     }
 
     /// Bytes in flight on one connection: two runs, or 10 ms of the link, whichever is more; bounded, as each costs memory.
@@ -106,13 +123,14 @@ impl Tuning {
 
     /// Bytes sent before the first acknowledgement: a quarter of what the link carries in 2 ms (four flows share it).
     fn initial_window(&self) -> u64 {
-        let follows = (self.link / 8 / 500 / 4).clamp(10 * u64::from(DATAGRAM_MIN), 4 << 20);
+        let link = self.manners.upload.get().unwrap_or(self.link).min(self.link);
+        let follows = (link / 8 / 500 / 4).clamp(10 * u64::from(DATAGRAM_MIN), 4 << 20);
         self.knobs.initial_window.unwrap_or(follows)
     }
 
     pub(super) fn transport(&self) -> TransportConfig {
         let datagram = self.datagram();
-        let window = self.window();
+        let (received, sent) = (self.window_below(self.manners.download), self.window_below(self.manners.upload));
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(datagram);
         let mut cubic = CubicConfig::default();
@@ -125,9 +143,9 @@ impl Tuning {
             .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None)
-            .stream_receive_window(VarInt::from_u32(window))
-            .receive_window(VarInt::from_u32(window))
-            .send_window(u64::from(window))
+            .stream_receive_window(VarInt::from_u32(received))
+            .receive_window(VarInt::from_u32(received))
+            .send_window(u64::from(sent))
             .max_idle_timeout(IdleTimeout::try_from(IDLE).ok())
             .keep_alive_interval(Some(KEEP_ALIVE))
             .initial_rtt(initial_rtt)
@@ -159,6 +177,8 @@ mod tests {
         let tuning = Tuning::new(&small, None, Some(100_000_000));
         assert_eq!(tuning.window(), 2 << 20);
         assert_eq!(tuning.initial_window(), 12_000);
+        let capped = tuning.with(Manners { download: "80mbit".parse().unwrap(), ..Manners::default() });
+        assert_eq!((capped.window_below(capped.manners.download), capped.window_below(Cap::NONE)), (200_000, 2 << 20));
         let fast = Tuning::new(&small, Some(9000), Some(100_000_000_000));
         assert_eq!(fast.window(), 64 << 20);
         assert_eq!(fast.initial_window(), 4 << 20);

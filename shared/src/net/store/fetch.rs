@@ -4,11 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::donors::{DonorUse, Donors};
 use super::files::{Named, read_table, read_unit, sync_dir};
 use super::{Geometry, StoreError, UnitStore};
 use crate::id::Hash;
@@ -37,6 +39,10 @@ pub struct FetchStore {
     table: Named,
     blob: Named,
     writers: RwLock<Option<Writers>>,
+    donors: Donors,
+    reused: AtomicU64,
+    /// Units that an earlier process left.
+    known: Vec<Run>,
 }
 
 impl FetchStore {
@@ -75,7 +81,7 @@ impl FetchStore {
         if found.read(0, encoded.len())? != encoded {
             return Err(foreign("it is another version's"));
         }
-        let store = Self::open(dir, Geometry::new(header))?;
+        let mut store = Self::open(dir, Geometry::new(header))?;
         for (file, expected) in
             [(&store.table, store.geometry.units().table_len), (&store.blob, store.geometry.units().blob_len)]
         {
@@ -86,6 +92,7 @@ impl FetchStore {
             }
         }
         let held = store.rehash()?;
+        store.known.clone_from(&held);
         Ok((store, held))
     }
 
@@ -93,7 +100,15 @@ impl FetchStore {
         let (table, blob) = (dir.join(TABLE_FILE), dir.join(BLOB_FILE));
         let writers = Writers { table: writable(table.clone())?, blob: writable(blob.clone())? };
         let (table, blob) = (Named::open(table)?, Named::open(blob)?);
-        Ok(Self { geometry, table, blob, writers: RwLock::new(Some(writers)) })
+        Ok(Self {
+            geometry,
+            table,
+            blob,
+            writers: RwLock::new(Some(writers)),
+            donors: Donors::default(),
+            reused: AtomicU64::new(0),
+            known: Vec::new(),
+        })
     }
 
     /// The runs of units whose bytes are right.
@@ -113,6 +128,22 @@ impl FetchStore {
             }
         }
         Ok(held)
+    }
+
+    /// Takes chunks over from these files, as soon as the table says which it needs.
+    #[must_use]
+    pub fn with_donors(self, donors: Donors) -> Self {
+        Self { donors, ..self }
+    }
+
+    /// What became of the donors' files.
+    pub fn donor_uses(&self) -> Vec<DonorUse> {
+        self.donors.uses()
+    }
+
+    /// Bytes that were taken over from donors.
+    pub fn reused(&self) -> u64 {
+        self.reused.load(Ordering::Relaxed)
     }
 
     /// Where the blob lies.
@@ -140,6 +171,27 @@ impl UnitStore for FetchStore {
         let writers = writers.as_ref().ok_or_else(|| StoreError::Sealed { path: self.blob.path.clone() })?;
         let file = if place.in_table { &writers.table } else { &writers.blob };
         file.write(place.offset, bytes.bytes())
+    }
+
+    fn take_over(&self) -> Result<Vec<Run>, StoreError> {
+        let mut held: Vec<Run> = Vec::new();
+        if self.donors.is_empty() {
+            return Ok(held);
+        }
+        for unit in self.geometry.units().pages..self.geometry.units().total() {
+            if self.known.iter().any(|run| (run.first..run.end()).contains(&unit)) {
+                continue;
+            }
+            let wanted = self.geometry.hash(unit).zip(self.geometry.len(unit));
+            let Some(bytes) = wanted.and_then(|(hash, len)| self.donors.read(&hash, len)) else { continue };
+            self.write(unit, &bytes)?;
+            self.reused.fetch_add(bytes.bytes().len() as u64, Ordering::Relaxed);
+            match held.last_mut() {
+                Some(last) if last.end() == unit => last.count += 1,
+                _ => held.push(Run::one(unit)),
+            }
+        }
+        Ok(held)
     }
 
     fn seal(&self) -> Result<(), StoreError> {

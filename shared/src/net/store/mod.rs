@@ -5,8 +5,9 @@
 //!
 //! * `geometry.rs`: how long each unit is and what its hash must be.
 //! * `seed.rs`: complete files, read-only: a head's, or a node's after its boot. Each unit is checked when it is first read.
-//! * `fetch.rs`: files that are being filled.
+//! * `fetch.rs`: files that are being filled. `donors.rs`: files of other images, whose chunks need not be fetched.
 
+mod donors;
 mod fetch;
 mod files;
 mod geometry;
@@ -15,6 +16,7 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
+pub use donors::{DonorUse, Donors};
 pub use fetch::{BLOB_FILE, FetchStore, HEADER_FILE, TABLE_FILE};
 pub use geometry::Geometry;
 pub use seed::SeedStore;
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::image::{TableError, Verified};
+use crate::image::{Run, TableError, Verified};
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +122,14 @@ pub trait UnitStore: Send + Sync + core::fmt::Debug {
     /// # Errors
     /// No such unit, another length, no space, or sealed.
     fn write(&self, unit: u32, bytes: &Verified) -> Result<(), StoreError>;
+
+    /// Once the table is known: stores the chunks that this member has already in another image, each hashed again, and says which.
+    ///
+    /// # Errors
+    /// They could not be written.
+    fn take_over(&self) -> Result<Vec<Run>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Flushes, and closes every descriptor that could write: a loop device or a read-only remount may follow. Harmless if repeated.
     ///

@@ -1,5 +1,6 @@
 //! What the engine wants, done. Nothing here waits: what takes time is a task that tells the driver when it is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -10,8 +11,8 @@ use super::board::Image;
 use super::driver::{Asked, Driver};
 use super::fetch::Fetch;
 use super::link::{CloseCode, greet};
-use super::note::{Answer, Note, Trouble};
-use crate::image::{ChunkTable, verify};
+use super::note::{Answer, Note, Tabled, Trouble};
+use crate::image::{ChunkTable, Run, verify};
 use crate::limits::HAVE_RANGES_MAX;
 use crate::net::store::StoreError;
 use crate::swarm::{
@@ -51,6 +52,7 @@ pub(super) fn output(driver: &mut Driver, output: Output) {
             drop(driver.serving.remove(&serve));
         }
         Output::Refuse { serve, reason } => {
+            driver.board.turn_away();
             if let Some((_, answer)) = driver.deciding.remove(&serve) {
                 let said = match reason {
                     RefuseReason::Busy => Answer::Busy,
@@ -127,8 +129,10 @@ fn fetch(driver: &mut Driver, req: ReqId, peer: PeerIx, image: ImageIx, choice: 
         image: Arc::clone(held),
         choice,
         from_head,
+        after: link.sent(),
         notes: driver.notes.clone(),
         budget: Arc::clone(&driver.fetch_budget),
+        down: Arc::clone(&driver.board.down),
     };
     let (cancel, cancelled) = oneshot::channel();
     driver.asked.insert(req, Asked { image, cancel: Some(cancel) });
@@ -154,6 +158,7 @@ fn send(driver: &Driver, peer: PeerIx, message: PeerMessage) {
         PeerMessage::Slots { free } => link.send(PeerFrame::Slots { free }),
         PeerMessage::Full => link.send(PeerFrame::Full { alternatives: driver.directory.alternatives(peer) }),
         PeerMessage::Bye => link.send(PeerFrame::Bye),
+        PeerMessage::ServesNobody => link.send(PeerFrame::ServesNobody),
     }
 }
 
@@ -209,14 +214,15 @@ fn read_table(driver: &Driver, ix: ImageIx) {
         return driver.event(SwarmEvent::PagesComplete { image: image.version });
     }
     let notes = driver.notes.clone();
+    let others: Vec<Arc<Image>> = driver.images.iter().filter(|other| other.ix != ix).cloned().collect();
     drop(tokio::spawn(async move {
-        let lens = spawn_blocking(move || parse_table(&image));
+        let lens = spawn_blocking(move || parse_table(&image, &others));
         let lens = lens.await.unwrap_or_else(|error| Err(error.into()));
         drop(notes.send(Note::Table { image: ix, lens }).await);
     }));
 }
 
-fn parse_table(image: &Image) -> Result<Arc<[u32]>, Trouble> {
+fn parse_table(image: &Image, others: &[Arc<Image>]) -> Result<Tabled, Trouble> {
     let geometry = image.store.geometry();
     let mut bytes = Vec::new();
     for page in 0..geometry.units().pages {
@@ -225,7 +231,41 @@ fn parse_table(image: &Image) -> Result<Arc<[u32]>, Trouble> {
     let table = ChunkTable::parse(geometry.header(), &bytes).map_err(StoreError::from)?;
     let lens = table.entries().iter().map(|entry| entry.len).collect();
     geometry.set_table(table);
-    Ok(lens)
+    let mut held = image.store.take_over()?;
+    for unit in held.iter().flat_map(|run| run.iter()) {
+        image.hold(unit);
+    }
+    held.extend(share(image, others)?);
+    Ok(Tabled { lens, held })
+}
+
+/// Stores the chunks that other images of this member hold, each hashed again, and says which.
+fn share(image: &Image, others: &[Arc<Image>]) -> Result<Vec<Run>, Trouble> {
+    let mut known = BTreeMap::new();
+    for (index, other) in others.iter().enumerate() {
+        let first = other.store.geometry().units().pages;
+        for unit in other.held().iter().flat_map(|run| run.iter()).filter(|unit| *unit >= first) {
+            if let Some(hash) = other.store.geometry().hash(unit) {
+                known.entry(hash).or_insert((index, unit));
+            }
+        }
+    }
+    let (mut shared, units) = (vec![], *image.store.geometry().units());
+    for unit in units.pages..if known.is_empty() { units.pages } else { units.total() } {
+        let Some(hash) = image.store.geometry().hash(unit).filter(|_| !image.holds(unit)) else { continue };
+        let Some((other, theirs)) = known.get(&hash).and_then(|(index, unit)| Some((others.get(*index)?, *unit)))
+        else {
+            continue;
+        };
+        // What has gone bad there is fetched, and found out when it is served.
+        let Some(verified) = other.store.read(theirs).ok().and_then(|bytes| verify(&hash, bytes).ok()) else {
+            continue;
+        };
+        image.store.write(unit, &verified)?;
+        image.hold(unit);
+        shared.push(Run::one(unit));
+    }
+    Ok(shared)
 }
 
 /// Closes the store for writing; only then is the image told to be complete.

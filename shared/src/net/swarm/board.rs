@@ -1,11 +1,13 @@
 //! What an image holds and has counted; written by the tasks that fetch and serve, read by whoever asks.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::throttle::Throttle;
 use crate::id::VersionId;
 use crate::image::Run;
+use crate::net::endpoint::{Tuning, WireMeter};
 use crate::net::store::UnitStore;
 use crate::swarm::ImageIx;
 use crate::wire::SwarmSummary;
@@ -99,19 +101,43 @@ impl Image {
         change(&mut self.state().counts);
     }
 
-    fn summary(&self, peers: u16) -> SwarmSummary {
-        SwarmSummary { peers, ..self.state().counts }
+    fn summary(&self) -> SwarmSummary {
+        self.state().counts
     }
 }
 
 /// All images of this member.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Board {
     images: Mutex<BTreeMap<VersionId, Arc<Image>>>,
     peers: AtomicU16,
+    paused: AtomicBool,
+    turned_away: AtomicU32,
+    meter: Arc<WireMeter>,
+    pub(super) up: Arc<Throttle>,
+    pub(super) down: Arc<Throttle>,
 }
 
 impl Board {
+    /// Of a member with these caps, whose sockets `meter` counts.
+    pub(super) fn new(tuning: &Tuning, meter: Arc<WireMeter>) -> Self {
+        let (manners, datagram) = (tuning.manners, tuning.datagram());
+        Self {
+            images: Mutex::default(),
+            peers: AtomicU16::new(0),
+            paused: AtomicBool::new(false),
+            turned_away: AtomicU32::new(0),
+            up: Arc::new(Throttle::new(manners.upload, datagram, Some(Arc::clone(&meter)))),
+            down: Arc::new(Throttle::new(manners.download, datagram, None)),
+            meter,
+        }
+    }
+
+    /// A caller or a request was turned away.
+    pub(super) fn turn_away(&self) {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn images(&self) -> MutexGuard<'_, BTreeMap<VersionId, Arc<Image>>> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,12 +154,29 @@ impl Board {
         self.images().keys().copied().collect()
     }
 
+    pub(super) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether callers are turned away.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_peers(&self, peers: usize) {
         self.peers.store(u16::try_from(peers).unwrap_or(u16::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn summary(&self, version: &VersionId) -> SwarmSummary {
-        let peers = self.peers.load(Ordering::Relaxed);
-        self.get(version).map_or_else(SwarmSummary::default, |image| image.summary(peers))
+        let of_image = self.get(version).map(|image| image.summary()).unwrap_or_default();
+        SwarmSummary {
+            peers: self.peers.load(Ordering::Relaxed),
+            sent: self.meter.sent(),
+            received: self.meter.received(),
+            upload_waited_ms: self.up.waited_ms(),
+            download_waited_ms: self.down.waited_ms(),
+            turned_away: self.turned_away.load(Ordering::Relaxed),
+            ..of_image
+        }
     }
 }

@@ -134,6 +134,11 @@ impl Driver {
         let (notes, board) = (self.notes.clone(), Arc::clone(&self.board));
         async move {
             while let Some(incoming) = endpoint.incoming(socket).await {
+                if board.is_paused() {
+                    incoming.refuse();
+                    board.turn_away();
+                    continue;
+                }
                 let (endpoint, identity) = (Arc::clone(&endpoint), identity.clone());
                 let (notes, images) = (notes.clone(), board.versions());
                 drop(tokio::spawn(async move {
@@ -190,13 +195,16 @@ impl Driver {
             Command::Revoke(keys) => self.revoke(&keys),
             Command::Draining(draining) => self.input(Input::Draining(draining)),
             Command::WhenIdle(reply) => self.idle.push(reply),
-            Command::Bye => {
-                for (_, _, link) in self.directory.connected() {
-                    link.close(CloseCode::Bye, Some(PeerFrame::Bye));
+            Command::Paused(paused) => {
+                self.board.set_paused(paused);
+                self.input(Input::Draining(paused));
+                if paused {
+                    self.say_goodbye();
                 }
             }
             // Whoever asked may have gone.
             Command::Stats(reply) => drop(reply.send(self.engine.stats())),
+            Command::Bye => self.say_goodbye(),
             Command::Connected(reply) => {
                 let connected = self.directory.connected();
                 drop(
@@ -204,6 +212,13 @@ impl Driver {
                 );
             }
             Command::Stop => {}
+        }
+    }
+
+    /// Closes every connection; what is still being sent on it breaks off.
+    fn say_goodbye(&self) {
+        for (_, _, link) in self.directory.connected() {
+            link.close(CloseCode::Bye, Some(PeerFrame::Bye));
         }
     }
 
@@ -220,12 +235,12 @@ impl Driver {
         self.board.add(Arc::clone(&image));
         let geometry = image.store.geometry();
         self.input(Input::Image { image: ix, units: *geometry.units() });
+        for run in image.held() {
+            self.input(Input::Held { image: ix, run });
+        }
         if let Some(table) = geometry.table() {
             let lens = table.entries().iter().map(|entry| entry.len).collect();
             self.input(Input::Table { image: ix, lens });
-        }
-        for run in image.held() {
-            self.input(Input::Held { image: ix, run });
         }
         true
     }

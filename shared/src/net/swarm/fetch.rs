@@ -15,6 +15,7 @@ use super::board::Image;
 use super::frame;
 use super::link::ASK_MAX;
 use super::note::{Note, Trouble};
+use super::throttle::Throttle;
 use crate::image::{Run, verify};
 use crate::limits::{CHUNK_MAX, RUN_UNITS_MAX};
 use crate::net::buffer::Buffer;
@@ -34,8 +35,12 @@ pub(super) struct Fetch {
     pub choice: Choice,
     /// The peer is a head.
     pub from_head: bool,
+    /// Messages that the peer was sent before this request.
+    pub after: u32,
     pub notes: mpsc::Sender<Note>,
     pub budget: Arc<Semaphore>,
+    /// What may be received.
+    pub down: Arc<Throttle>,
 }
 
 /// Why a request ended before its last unit.
@@ -109,7 +114,7 @@ impl Fetch {
         let (mut send, mut recv) = self.connection.open_bi().await.map_err(|_| Stop::Gone)?;
         let want = match self.choice {
             Choice::Run(run) => Want::Run(run),
-            Choice::Rarest { max_bytes, starved } => Want::Rarest { max_bytes, starved },
+            Choice::Rarest { max_bytes, starved } => Want::Rarest { max_bytes, starved, after: self.after },
         };
         frame::write(&mut send, &ChunkAsk { image: self.image.version, want }).await.map_err(|_| Stop::Gone)?;
         // The far end may have stopped reading: it has the ask.
@@ -172,10 +177,12 @@ impl Fetch {
         let mut rest = &mut *buffer;
         let mut told = Instant::now();
         while !rest.is_empty() {
-            match recv.read(rest).await {
+            let turn = rest.len().min(self.down.turn());
+            match recv.read(&mut rest[..turn]).await {
                 Ok(Some(read)) => {
                     *partial += read as u64;
                     rest = rest.split_at_mut(read).1;
+                    self.down.take(read).await;
                 }
                 Ok(None) | Err(_) => return Err(Stop::Gone),
             }

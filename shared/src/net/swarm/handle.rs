@@ -44,7 +44,7 @@ impl Swarm {
         let most = 2 * usize::from(engine.neighbours_max);
         let endpoint = Arc::new(DataEndpoint::start(sockets, identity.clone(), tuning, most)?);
         let addrs = endpoint.local_addrs().collect();
-        let board = Arc::new(Board::default());
+        let board = Arc::new(Board::new(&tuning, endpoint.meter()));
         let (commands, receiver) = mpsc::channel(64);
         let (events, told) = mpsc::channel(EVENTS);
         let driver = Driver::new(endpoint, identity.clone(), Arc::clone(&board), engine, seed, events);
@@ -161,6 +161,15 @@ impl Swarm {
     /// The swarm has ended.
     pub async fn set_serving(&self, serving: bool) -> Result<(), SwarmError> {
         self.command(Command::Draining(!serving)).await
+    }
+
+    /// Leaves the swarm for a while (`true`), or comes back: while a member is paused nothing is served, what is being sent breaks off
+    /// within half a second, every connection is closed and callers are turned away. Connections that it opens itself stand.
+    ///
+    /// # Errors
+    /// The swarm has ended.
+    pub async fn set_paused(&self, paused: bool) -> Result<(), SwarmError> {
+        self.command(Command::Paused(paused)).await
     }
 
     /// Leaves in good order: new requests are turned down as busy, those under way are finished (for at most `limit`), then peers are

@@ -10,7 +10,7 @@ use super::board::Image;
 use super::directory::Rival;
 use super::driver::Driver;
 use super::link::{CloseCode, Fresh, Link, Ties};
-use super::note::{Answer, LinkId, Note, Trouble};
+use super::note::{Answer, LinkId, Note, Tabled, Trouble};
 use crate::id::VersionId;
 use crate::limits::HAVE_RANGES_MAX;
 use crate::swarm::{Choice, End, ImageIx, Input, PeerIx, PeerMessage, ServeId};
@@ -50,7 +50,10 @@ pub(super) fn note(driver: &mut Driver, note: Note) {
             served(driver, serve, image, bytes, complete, broken);
         }
         Note::Table { image, lens } => match lens {
-            Ok(lens) => {
+            Ok(Tabled { lens, held }) => {
+                for run in held {
+                    driver.input(Input::Held { image, run });
+                }
                 driver.input(Input::Table { image, lens });
                 if let Some(image) = driver.image(image) {
                     driver.event(SwarmEvent::PagesComplete { image: image.version });
@@ -102,6 +105,10 @@ fn transfer(driver: &mut Driver, note: Note) {
 
 fn up(driver: &mut Driver, fresh: Fresh) {
     let dialled = fresh.dialled;
+    if !dialled && driver.board.is_paused() {
+        // It was in its handshake when the member was paused.
+        return fresh.connection.close((CloseCode::Bye as u32).into(), b"paused");
+    }
     let Some(peer) = driver.directory.met(fresh.key, &fresh.membership, fresh.remote()) else {
         return fresh.connection.close(0u32.into(), b"this is your own key, or too many peers are known");
     };
@@ -126,6 +133,7 @@ fn up(driver: &mut Driver, fresh: Fresh) {
         link,
         notes: driver.notes.clone(),
         budget: Arc::clone(&driver.serve_budget),
+        up: Arc::clone(&driver.board.up),
         serves: Arc::clone(&driver.next_serve),
     };
     let link = Link::start(fresh, ties);
@@ -165,6 +173,7 @@ fn message(driver: &mut Driver, peer: PeerIx, frame: PeerFrame) {
             Some(PeerMessage::Full)
         }
         PeerFrame::Bye => Some(PeerMessage::Bye),
+        PeerFrame::ServesNobody => Some(PeerMessage::ServesNobody),
         PeerFrame::Revoked { keys } => {
             if keys.iter().any(|key| !driver.identity.trust().is_revoked(key)) {
                 driver.event(SwarmEvent::AskTracker { want: 0 });
@@ -186,7 +195,7 @@ fn asked(driver: &mut Driver, peer: PeerIx, serve: ServeId, ask: ChunkAsk, answe
     };
     let choice = match ask.want {
         Want::Run(run) => Choice::Run(run),
-        Want::Rarest { max_bytes, starved } => Choice::Rarest { max_bytes, starved },
+        Want::Rarest { max_bytes, starved, .. } => Choice::Rarest { max_bytes, starved },
     };
     driver.deciding.insert(serve, (peer, answer));
     driver.input(Input::Asked { peer, serve, image: image.ix, choice });

@@ -3,21 +3,22 @@
 use core::time::Duration;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::frame;
 use super::note::{Answer, LinkId, Note};
 use super::serve::{self, Serving};
+use super::throttle::Throttle;
 use crate::id::{PublicKey, VersionId};
 use crate::identity::Membership;
 use crate::limits::PEER_FRAME_MAX;
 use crate::net::tls::Identity;
 use crate::swarm::{PeerIx, ServeId};
-use crate::wire::{self, ChunkAsk, PeerFrame};
+use crate::wire::{self, ChunkAsk, PeerFrame, Want};
 
 /// Whoever does not say hello, or does not finish an ask, in this time is not worth a connection.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -126,6 +127,8 @@ pub(super) struct Ties {
     pub notes: mpsc::Sender<Note>,
     /// KiB of units in memory that are being sent.
     pub budget: Arc<Semaphore>,
+    /// What may be sent.
+    pub up: Arc<Throttle>,
     /// The next [`ServeId`].
     pub serves: Arc<AtomicU64>,
 }
@@ -137,6 +140,7 @@ pub(super) struct Link {
     pub dialled: bool,
     pub connection: Connection,
     outbox: mpsc::Sender<Outgoing>,
+    sent: AtomicU32,
 }
 
 impl Link {
@@ -146,19 +150,26 @@ impl Link {
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (peer, id) = (ties.peer, ties.link);
         drop(tokio::spawn(write_frames(connection.clone(), send, queue)));
-        drop(tokio::spawn(read_frames(connection.clone(), recv, ties.clone())));
+        let (heard, hears) = watch::channel(0);
+        drop(tokio::spawn(read_frames(connection.clone(), recv, ties.clone(), heard)));
         let (watched, told) = (connection.clone(), ties.notes.clone());
-        drop(tokio::spawn(take_asks(connection.clone(), ties)));
+        drop(tokio::spawn(take_asks(connection.clone(), ties, hears)));
         drop(tokio::spawn(async move {
             let why = watched.closed().await.to_string();
             // Nobody listens any more once the driver has ended.
             drop(told.send(Note::Down { peer, link: id, why }).await);
         }));
-        Self { id, dialled, connection, outbox }
+        Self { id, dialled, connection, outbox, sent: AtomicU32::new(0) }
+    }
+
+    /// Messages that were queued until now.
+    pub(super) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Queues a message; a peer that does not read is cut off.
     pub(super) fn send(&self, frame: PeerFrame) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         if self.outbox.try_send(Outgoing::Frame(frame)).is_err() {
             self.connection.close(code(CloseCode::Slow), CloseCode::Slow.reason().as_bytes());
         }
@@ -202,13 +213,19 @@ async fn write_frames(connection: Connection, mut send: SendStream, mut queue: m
     }
 }
 
-async fn read_frames(connection: Connection, mut recv: RecvStream, Ties { peer, link, notes, .. }: Ties) {
+async fn read_frames(
+    connection: Connection,
+    mut recv: RecvStream,
+    Ties { peer, link, notes, .. }: Ties,
+    heard: watch::Sender<u32>,
+) {
     loop {
         match frame::read::<PeerFrame, PEER_FRAME_MAX>(&mut recv).await {
             Ok(Some(frame)) => {
                 if notes.send(Note::Frame { peer, link, frame }).await.is_err() {
                     return;
                 }
+                heard.send_modify(|heard| *heard = heard.wrapping_add(1));
             }
             Ok(None) => return,
             Err(error) => {
@@ -223,14 +240,20 @@ async fn read_frames(connection: Connection, mut recv: RecvStream, Ties { peer, 
 }
 
 /// Takes requests; how many at a time, quinn's limit of streams says.
-async fn take_asks(connection: Connection, ties: Ties) {
+async fn take_asks(connection: Connection, ties: Ties, heard: watch::Receiver<u32>) {
     while let Ok((send, recv)) = connection.accept_bi().await {
-        let (connection, ties) = (connection.clone(), ties.clone());
-        drop(tokio::spawn(async move { answer(&connection, send, recv, ties).await }));
+        let (connection, ties, heard) = (connection.clone(), ties.clone(), heard.clone());
+        drop(tokio::spawn(async move { answer(&connection, send, recv, ties, heard).await }));
     }
 }
 
-async fn answer(connection: &Connection, send: SendStream, mut recv: RecvStream, ties: Ties) {
+async fn answer(
+    connection: &Connection,
+    send: SendStream,
+    mut recv: RecvStream,
+    ties: Ties,
+    mut heard: watch::Receiver<u32>,
+) {
     let ask: ChunkAsk = match timeout(PATIENCE, frame::read::<ChunkAsk, ASK_MAX>(&mut recv)).await {
         Ok(Ok(Some(ask))) => ask,
         Ok(Err(error)) if error.is_protocol() => {
@@ -242,7 +265,13 @@ async fn answer(connection: &Connection, send: SendStream, mut recv: RecvStream,
     };
     // Whatever follows an ask is not read, and must not fill our buffers.
     drop(recv.stop(VarInt::from_u32(0)));
-    let Ties { peer, link, notes, budget, serves } = ties;
+    if let Want::Rarest { after, .. } = ask.want {
+        let caught_up = timeout(PATIENCE, heard.wait_for(|heard| *heard >= after)).await;
+        if !matches!(caught_up, Ok(Ok(_))) {
+            return;
+        }
+    }
+    let Ties { peer, link, notes, budget, up, serves } = ties;
     let serve = ServeId(serves.fetch_add(1, Ordering::Relaxed));
     let (sender, decided) = oneshot::channel();
     if notes.send(Note::Asked { peer, link, serve, ask, answer: sender }).await.is_err() {
@@ -257,7 +286,7 @@ async fn answer(connection: &Connection, send: SendStream, mut recv: RecvStream,
     match decided {
         Ok(Answer::Serve { image, run, stop }) => {
             let what = Serving { serve, image, run, stop };
-            serve::run(send, what, notes, budget).await;
+            serve::run(send, what, notes, (budget, up)).await;
         }
         Ok(Answer::Busy) => serve::refuse(send, wire::ChunkReply::Busy).await,
         Ok(Answer::Refused) => serve::refuse(send, wire::ChunkReply::Refused).await,

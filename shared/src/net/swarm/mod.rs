@@ -5,7 +5,7 @@
 //! * `driver.rs`: the task that owns the engine. `hear.rs`: what happened, in. `act.rs`: what the engine wants, out.
 //! * `directory.rs`: who is known, by which index, over which connection.
 //! * `link.rs`: one connection: hello, messages both ways, requests coming in.
-//! * `fetch.rs`: one of our requests. `serve.rs`: one of theirs.
+//! * `fetch.rs`: one of our requests. `serve.rs`: one of theirs. `throttle.rs`: caps on both.
 //! * `frame.rs`: messages on a stream. `board.rs`: what an image holds and has counted, shared by all of these.
 
 mod act;
@@ -21,6 +21,7 @@ mod hear;
 mod link;
 mod note;
 mod serve;
+mod throttle;
 
 pub use config::{SwarmConfig, SwarmError};
 pub use event::SwarmEvent;

@@ -45,6 +45,15 @@ impl From<tokio::task::JoinError> for Trouble {
     }
 }
 
+/// What a table has brought.
+#[derive(Debug)]
+pub(super) struct Tabled {
+    /// The lengths of the chunks.
+    pub lens: Arc<[u32]>,
+    /// Units that were taken over from what this member had before.
+    pub held: Vec<Run>,
+}
+
 /// Something happened.
 #[derive(Debug)]
 pub(super) enum Note {
@@ -72,8 +81,8 @@ pub(super) enum Note {
     Corrupt { req: ReqId, unit: u32 },
     /// A request is over; `lost` bytes arrived for nothing.
     Ended { req: ReqId, end: End, lost: u64, failure: Option<Trouble> },
-    /// All pages were read: the lengths of the chunks.
-    Table { image: ImageIx, lens: Result<Arc<[u32]>, Trouble> },
+    /// All pages were read.
+    Table { image: ImageIx, lens: Result<Tabled, Trouble> },
     /// A stored unit was hashed again.
     Rechecked { image: ImageIx, unit: u32, good: bool },
     /// A complete store was sealed.
@@ -104,6 +113,8 @@ pub(super) enum Command {
     Revoke(Vec<PublicKey>),
     /// Stop serving, or start again.
     Draining(bool),
+    /// Leave the swarm for a while, or come back.
+    Paused(bool),
     /// Say so when nothing is being served.
     WhenIdle(oneshot::Sender<()>),
     /// Say goodbye to everybody.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::board::Image;
 use super::frame;
 use super::note::{Note, Trouble};
+use super::throttle::Throttle;
 use crate::image::Run;
 use crate::net::store::StoreError;
 use crate::swarm::ServeId;
@@ -49,9 +50,14 @@ pub(super) struct Serving {
 }
 
 /// Serves a run and tells the driver how it went, exactly once.
-pub(super) async fn run(mut send: SendStream, what: Serving, notes: mpsc::Sender<Note>, budget: Arc<Semaphore>) {
+pub(super) async fn run(
+    mut send: SendStream,
+    what: Serving,
+    notes: mpsc::Sender<Note>,
+    (budget, up): (Arc<Semaphore>, Arc<Throttle>),
+) {
     let Serving { serve, image, run, stop } = what;
-    let sending = AssertUnwindSafe(stream(&mut send, &image, run, &budget)).catch_unwind();
+    let sending = AssertUnwindSafe(stream(&mut send, &image, run, (&budget, &up))).catch_unwind();
     let Outcome { bytes, complete, broken } = tokio::select! {
         sent = sending => sent.unwrap_or_default(),
         _ = stop => Outcome::default(),
@@ -63,7 +69,12 @@ pub(super) async fn run(mut send: SendStream, what: Serving, notes: mpsc::Sender
     drop(notes.send(Note::Served { serve, image: image.ix, bytes, complete, broken }).await);
 }
 
-async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Arc<Semaphore>) -> Outcome {
+async fn stream(
+    send: &mut SendStream,
+    image: &Arc<Image>,
+    run: Run,
+    (budget, up): (&Arc<Semaphore>, &Throttle),
+) -> Outcome {
     let mut outcome = Outcome::default();
     if frame::write(send, &ChunkReply::Units(run)).await.is_err() {
         return outcome;
@@ -81,7 +92,7 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
         };
         let len = bytes.len() as u64;
         let write = async {
-            let written = timeout(STALLED, send.write_chunk(bytes)).await;
+            let written = write_in_turn(send, bytes, up).await;
             // Before the next unit is had: if all waited for that with this in hand, none would go on.
             drop(permit);
             written
@@ -90,7 +101,7 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
         let following =
             async { if unit + 1 < run.end() { Some(read(Arc::clone(image), unit + 1, budget).await) } else { None } };
         let (written, following) = tokio::join!(write, following);
-        if !matches!(written, Ok(Ok(()))) {
+        if written.is_none() {
             return outcome;
         }
         outcome.bytes += len;
@@ -102,6 +113,16 @@ async fn stream(send: &mut SendStream, image: &Arc<Image>, run: Run, budget: &Ar
     // The slot is free when the peer has the bytes, not when they lie in our buffers.
     outcome.complete = matches!(timeout(STALLED, send.stopped()).await, Ok(Ok(_)));
     outcome
+}
+
+/// Hands a unit to the network as fast as may be. None if the peer does not take it, or has gone.
+async fn write_in_turn(send: &mut SendStream, mut bytes: Bytes, up: &Throttle) -> Option<()> {
+    while !bytes.is_empty() {
+        let turn = bytes.split_to(bytes.len().min(up.turn()));
+        up.take(turn.len()).await;
+        timeout(STALLED, send.write_chunk(turn)).await.ok()?.ok()?;
+    }
+    Some(())
 }
 
 /// Reads a unit off the reactor, within the budget.

@@ -13,9 +13,10 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use wulfpack_tests::baseline;
 use wulfpack_tests::cluster::{Peers, measure, measure_root, root_table};
-use wulfpack_tests::contest::{self, Contest, Row};
+use wulfpack_tests::contest::{self, Contest, Row, System};
 use wulfpack_tests::figures::{BootFigures, BootSetup, table};
 use wulfpack_tests::harness::Rate;
+use wulfpack_tests::joins::{join_table, joins, memory, memory_table, neighbour, neighbour_table};
 use wulfpack_tests::oci::{self, OciRow};
 use wulfpack_tests::pair::End;
 use wulfpack_tests::rush;
@@ -48,6 +49,12 @@ enum What {
     Registry(registry::Registry),
     /// Whole DHCP exchanges per second on one core at 10,000 known nodes, against Kea and dnsmasq.
     Dhcp(Dhcp),
+    /// Thousands of agents that join one head at once.
+    Joins(Joins),
+    /// Whether caps hold, and what a job loses beside a node that serves.
+    Neighbour(Neighbour),
+    /// What idle peers cost a node.
+    Memory(Memory),
     /// Boot scripts for 10,000 nodes, kernels and archives, against nginx.
     Http(Http),
     /// The boot program for many machines at once, against dnsmasq.
@@ -104,6 +111,39 @@ struct Http {
 }
 
 #[derive(clap::Args)]
+struct Joins {
+    /// Agents that join in the same moment.
+    #[arg(long, default_value_t = 2000)]
+    agents: u32,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Neighbour {
+    /// The cap.
+    #[arg(long, default_value = "200mbit")]
+    cap: Rate,
+    /// Size of the image in MiB.
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct Memory {
+    /// Peers that connect and want nothing.
+    #[arg(long, default_value_t = 24)]
+    peers: u32,
+    /// Writes the figures to this file as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
 struct Tftp {
     /// Machines that begin in the same moment.
     #[arg(long, default_value_t = 500)]
@@ -121,25 +161,18 @@ struct Swarm {
     /// Rate of every link, the source's too, such as 200mbit.
     #[arg(long, default_value = "100mbit")]
     rate: Rate,
-    /// What to run beside Wulfpack.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Rival::Nginx, Rival::Libtorrent])]
-    against: Vec<Rival>,
-    /// Runs of Wulfpack, one row each.
-    #[arg(long, default_value_t = 1)]
+    /// Size of the image in MiB; without it, a Debian system.
+    #[arg(long, value_name = "MIB")]
+    size: Option<usize>,
+    /// What to run.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [System::Wulfpack, System::Nginx, System::Libtorrent, System::Aria2])]
+    against: Vec<System>,
+    /// Runs of each; the row is the one with the median time.
+    #[arg(long, default_value_t = 3)]
     runs: u8,
     /// Writes the figures to this file as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Rival {
-    /// nginx and curl.
-    Nginx,
-    /// libtorrent, every peer known to every other.
-    Libtorrent,
-    /// Nothing.
-    None,
 }
 
 #[derive(clap::Args)]
@@ -178,24 +211,33 @@ fn swarm(options: &Swarm) -> Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", contest::table(&rows))?;
         match &options.json {
-            Some(path) => write_json(path, &rows),
+            Some(path) => write_json(path, &Rows { rows: &rows }),
             None => Ok(()),
         }
     };
     for nodes in options.nodes.iter().copied() {
-        let contest = Contest { nodes, rate: options.rate };
-        for _ in 0..options.runs {
-            add(contest.ours()?)?;
-        }
-        for rival in &options.against {
-            match rival {
-                Rival::Nginx => add(contest.web()?)?,
-                Rival::Libtorrent => add(contest.torrent()?)?,
-                Rival::None => {}
-            }
+        let contest = Contest { nodes, rate: options.rate, mib: options.size };
+        for system in &options.against {
+            let each = |row: &Row| {
+                // Whoever closed the pipe does not want to know.
+                let _closed = writeln!(
+                    std::io::stderr(),
+                    "{} to {nodes}: {:.2} s, {:.3} T*, {:.0} % CPU",
+                    row.system,
+                    row.t_last_s,
+                    row.ratio,
+                    row.busy * 100.0
+                );
+            };
+            add(contest.run(*system, options.runs, each)?)?;
         }
     }
     Ok(())
+}
+
+#[derive(serde::Serialize)]
+struct Rows<'a> {
+    rows: &'a [Row],
 }
 
 /// Prints the rows, and writes them where that is wanted.
@@ -275,6 +317,9 @@ fn main() -> ExitCode {
             let rows = rush::dhcp(&options.rates, Duration::from_secs(options.seconds));
             services(rows, rush::dhcp_table, options.json)
         }
+        What::Joins(options) => services(joins(options.agents).map(|row| vec![row]), join_table, options.json),
+        What::Neighbour(options) => services(neighbour(options.cap, options.size), neighbour_table, options.json),
+        What::Memory(options) => services(memory(options.peers).map(|row| vec![row]), memory_table, options.json),
         What::Http(options) => {
             services(rush::http(Duration::from_secs(options.seconds)), rush::http_table, options.json)
         }

@@ -41,6 +41,8 @@ enum Mover {
     Bare,
     /// nginx and curl over plain TCP.
     Nginx,
+    /// iroh-blobs; `cargo build --release --manifest-path tests/iroh/Cargo.toml` builds it, apart from all else.
+    Iroh,
 }
 
 pub(crate) fn pair(options: &Pair) -> Result<()> {
@@ -54,6 +56,7 @@ pub(crate) fn pair(options: &Pair) -> Result<()> {
             Mover::Quinn => contest.way(Way::Quinn, options.runs)?,
             Mover::Bare => contest.way(Way::Bare, options.runs)?,
             Mover::Nginx => contest.web(options.runs)?,
+            Mover::Iroh => contest.iroh(options.runs)?,
         });
     }
     writeln!(std::io::stdout().lock(), "{}", pair_table(&rows))?;

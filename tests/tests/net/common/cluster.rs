@@ -175,6 +175,12 @@ impl Cluster {
         self.start(n, Role::Node, Config::node(), Arc::new(wrap(store)), held).await
     }
 
+    /// A member of another cluster with the same key takes part in this one's image too, and begins with nothing of it.
+    pub(crate) async fn begin(&self, member: &Member, n: u8) {
+        let store = FetchStore::create(&self.dir_of(n), &self.signed, self.header.clone()).unwrap();
+        member.swarm.add_image(self.version(), Arc::new(store), vec![]).await.unwrap();
+    }
+
     pub(crate) async fn node(&self, n: u8) -> Member {
         self.node_with(n, |store| store).await
     }
