@@ -1,6 +1,4 @@
-//! The contract of the engine: every input and every output.
-//!
-//! `handle_input(now, input)`, then `poll_output()` until `None`, then `Input::Tick` at `poll_timeout()`.
+//! The engine's inputs and outputs: `handle_input(now, input)`, `poll_output()` until `None`, `Input::Tick` at `poll_timeout()`.
 
 use std::sync::Arc;
 
