@@ -207,7 +207,7 @@ impl Editor {
         if problems.is_empty() && !by_hand.is_empty() {
             return Err(RegistryError::NotInForce { path: path(), problems: by_hand });
         }
-        let before = self.resolved.get_or_init(|| Arc::new(resolve(&self.before, Defaults::default()).snapshot));
+        let before = self.resolved.get_or_init(|| Arc::new(resolve(&self.before, &Defaults::default()).snapshot));
         problems.0.extend(self.surroundings.check(before, &registry));
         if problems.is_empty() { Ok(registry) } else { Err(RegistryError::Invalid { path: path(), problems }) }
     }
