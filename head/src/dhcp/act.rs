@@ -8,6 +8,7 @@ use wulfpack_shared::id::Mac;
 use wulfpack_shared::time::{Mono, Now};
 use wulfpack_shared::wire::Phase;
 
+use super::hear::UNPRIVILEGED;
 use super::judge::{Origin, Place, Silence, Verdict, Who};
 use super::machine::{Handed, LOOP_COUNT, LOOP_TIME, Machine, Output, Port, Settings};
 use super::options::{OptionSet, option_of_text};
@@ -218,7 +219,10 @@ impl Machine {
         let has = Some(request.ciaddr).filter(|address| !address.is_unspecified()).or(Some(*from.ip()));
         let address = has.filter(|address| !address.is_unspecified() && kind == MessageType::Ack);
         if let Some(address) = address {
-            self.output.push_back(Output::Given { mac: identity, address, boots: true });
+            // From a port that is anybody's nothing is believed: its REQUEST to the other server told where the machine is.
+            if from.port() < UNPRIVILEGED {
+                self.output.push_back(Output::Given { mac: identity, address, boots: true });
+            }
             // To whoever asked: it has its address.
             let (link, source) = (origin.link, origin.server);
             let (to, source_port) = (from, PXE_PORT);

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use wulfpack_shared::id::Mac;
 
+use super::act::PXE_PORT;
 use super::interfaces::Link;
 use super::io::Wire;
 use super::machine::Port;
@@ -18,7 +19,7 @@ use super::packet::PACKET_MAX;
 /// Receive buffer of a socket, for the second in which everybody is switched on. Bytes.
 const BUFFER: usize = 4 * 1024 * 1024;
 /// Ports from here on are anybody's (ip(7), `ip_unprivileged_port_start`).
-const UNPRIVILEGED: u16 = 1024;
+pub(super) const UNPRIVILEGED: u16 = 1024;
 /// Pause after an interface failed, such as while it is down.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,8 +54,9 @@ pub(super) async fn read(index: usize, wire: Arc<Wire>, port: Port, heard: mpsc:
     loop {
         match socket.recv_from(&mut buffer).await {
             // Clients and relays speak from ports that need privileges (RFC 2131, section 4.1). What comes from another port may
-            // come from any user of a node, who must not ask in the node's name.
-            Ok((_, from)) if from.port() >= UNPRIVILEGED => {
+            // come from any user of a node, who must not ask in the node's name. UEFI firmware asks port 4011 from the same port
+            // (EDK2, PxeBcDhcp4.c): it is told what to boot, and nothing is believed of it.
+            Ok((_, from)) if from.port() >= UNPRIVILEGED && (port != Port::Pxe || from.port() != PXE_PORT) => {
                 tracing::debug!(interface = %wire.link.name, %from, "DHCP packet of an unprivileged sender ignored");
             }
             Ok((len, SocketAddr::V4(from))) => {

@@ -75,7 +75,8 @@ fn firmware_boots(site: &Site, node: &Port, other: Ipv4Addr) -> Result<()> {
     let mut request: Message = message(mac, MessageType::Request, firmware(7));
     request.set_ciaddr(ack.yiaddr());
     let boot_server = SocketAddrV4::new(HEAD, 4011);
-    let (from, ack) = speaker.ask(boot_server, &request, |_| true)?;
+    // From the same port, as EDK2 does.
+    let (from, ack) = Speaker::at(node, 4011)?.ask(boot_server, &request, |_| true)?;
     ensure!(from == boot_server.into(), "{from}");
     ensure!(kind(&ack) == Some(MessageType::Ack) && boot_file(&ack) == "snponly.efi", "{ack:?}");
     // The head knows who has the address that it did not give.

@@ -27,12 +27,17 @@ pub(crate) struct Speaker {
 
 impl Speaker {
     pub(crate) fn new(port: &Port) -> Result<Self> {
+        Self::at(port, 68)
+    }
+
+    /// Another port of the machine.
+    pub(crate) fn at(port: &Port, number: u16) -> Result<Self> {
         port.namespace.enter(|| {
             let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
             socket.bind_device(Some(b"eth0"))?;
             socket.set_broadcast(true)?;
             socket.set_reuse_address(true)?;
-            socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 68)).into())?;
+            socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, number)).into())?;
             Ok(Self { socket: socket.into() })
         })?
     }

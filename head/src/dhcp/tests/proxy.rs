@@ -56,6 +56,12 @@ fn firmware_is_answered_on_port_4011_where_it_is() {
     assert_eq!((kind(&sent[0].1), boot_file(&sent[0].1).as_deref()), (MessageType::Ack, Some("snponly.efi")));
     assert_eq!(rest[0], Output::Given { mac: MAC, address: *from.ip(), boots: true });
     assert_eq!(events(&rest).len(), 1);
+    // EDK2 asks from the port that it asks, which needs no privilege: it is answered, and nothing is believed of it.
+    let from = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 77), 4011);
+    machine.handle_input(at(2), Input::Packet { link: 0, port: Port::Pxe, from, bytes: &bytes(&request) });
+    let outputs = drain(&mut machine);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Send { to, .. } if *to == from)), "{outputs:?}");
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Given { .. })), "{outputs:?}");
 }
 
 #[test]
