@@ -14,7 +14,7 @@ use crate::registry::Node;
 /// What all overlays of a node come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
-    /// As [`set_hash`](wulfpack_shared::overlay::set_hash) of its system overlays.
+    /// As [`set_hash`] of its system overlays.
     pub system: Hash,
     /// Of its runtime overlays.
     pub runtime: Hash,
