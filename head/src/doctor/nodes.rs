@@ -1,5 +1,6 @@
 //! Nodes: mistakes that stand in the registry, what is missing for a boot, overlays that cannot be rendered.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use wulfpack_shared::identity::SecretKey;
@@ -9,7 +10,7 @@ use super::model::{Group, LISTED, some_of};
 use crate::config::Config;
 use crate::nodeset::NodeSet;
 use crate::overlay::{Facts, Renderer, read_authorized_keys};
-use crate::registry::{Node, Registry, Surroundings};
+use crate::registry::{Node, Registry, Snapshot, Surroundings, check_racks};
 
 /// Looks at the registry. `ssh`: the secret behind host keys, without which overlays are not rendered.
 pub(super) fn check(
@@ -47,7 +48,7 @@ pub(super) fn check(
     if let Some(which) = folded(&|node| node.image.is_none() && node.ipxe.is_none()) {
         group.warning("images", format!("nothing to boot: {which}"), "wulf profile set default --image NAME");
     }
-    racks(&nodes, folded(&|node| node.rack.is_none()), &mut group);
+    racks(config, &snapshot, &mut group);
     overlays(config, registry, ssh, &nodes, &mut group);
     group
 }
@@ -81,18 +82,28 @@ fn standing(config: &Config, registry: &Registry, surroundings: &Surroundings, g
     }
 }
 
+/// Machines that are one rack whether or not anybody says so.
+const ONE_RACK: usize = 48;
+
 /// Unknown racks get no cap: peers fetch across the whole cluster as if all were one switch (REAL-CLUSTERS, rule 38).
-fn racks(nodes: &[&Node], without: Option<String>, group: &mut Group) {
-    let racks: std::collections::BTreeSet<_> = nodes.iter().filter_map(|node| node.rack.as_ref()).collect();
-    match without {
-        // A handful of machines is one rack.
-        Some(_) if nodes.len() <= 48 && racks.is_empty() => group.ok("racks", "none is named; so few nodes need none"),
-        Some(which) => group.warning(
+fn racks(config: &Config, snapshot: &Snapshot, group: &mut Group) {
+    let named: BTreeSet<_> = snapshot.nodes().filter_map(|node| node.rack.as_ref()).collect();
+    let found = check_racks(&config.racks, snapshot);
+    let nodes = snapshot.nodes().count();
+    if !found.is_empty() {
+        found.into_iter().for_each(|(what, fix)| group.warning("racks", what, fix));
+    } else if !named.is_empty() {
+        group.ok("racks", format!("{}", named.len()));
+    } else if nodes <= ONE_RACK {
+        group.ok("racks", "none is named; so few nodes need none");
+    } else {
+        group.warning(
             "racks",
-            format!("in no rack, so that nothing keeps their transfers off the links between racks: {which}"),
-            "wulf node set NODESET --rack NAME",
-        ),
-        None => group.ok("racks", format!("{}", racks.len())),
+            format!(
+                "none of {nodes} nodes is in one, so that nothing keeps their transfers off the links between racks"
+            ),
+            "wulf node set NODESET --rack NAME, or `racks: pattern` in wulfpack.yaml",
+        );
     }
 }
 
