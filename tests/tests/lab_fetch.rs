@@ -204,7 +204,8 @@ fn within(hosts: &Hosts, index: usize, more: &[&str], cap: Rate, count: impl Fn(
     let report = fetch.report(LONG)?;
     let (bytes, seconds) = (count()? - before, fetch.started.elapsed().as_secs_f64());
     check(hosts, &fetch, &report)?;
-    assert!(report.from_peers > report.bytes / 10 * 9 && bytes > report.bytes, "{bytes} bytes, {report:?}");
+    // A head may send what neighbours hold who are kept slow; enough has to come by way of the cap.
+    assert!(report.from_peers > report.bytes / 4 && bytes > report.bytes / 4, "{bytes} bytes, {report:?}");
     let most = cap.bytes_per_second() * seconds;
     assert!((bytes as f64) < most * 1.05, "{bytes} bytes in {seconds} s, the cap lets {most} through");
     Ok(fetch)
@@ -212,13 +213,12 @@ fn within(hosts: &Hosts, index: usize, more: &[&str], cap: Rate, count: impl Fn(
 
 #[test]
 fn caps_hold_over_all_bytes_of_a_fetch() -> Result<()> {
-    let hosts = Hosts::prepare("caps", 3, None)?;
-    let upload = ["--upload", "200mbit", "--dscp", "cs1"].map(OsStr::new);
+    let hosts = Hosts::prepare("caps", 3, Some(mbit(100)))?;
+    let upload = ["--upload", "50mbit", "--dscp", "cs1"].map(OsStr::new);
     let giver = Fetch::start_with(&hosts.lab, hosts.port(0)?, &hosts.ticket(0)?, SEED, &upload)?;
     check(&hosts, &giver, &giver.report(LONG)?)?;
-    // The head gives nothing that others hold, and they are not alone.
-    let _second = within(&hosts, 1, &[], mbit(200), || bytes_sent(hosts.port(0)?))?;
-    let _third = within(&hosts, 2, &["--download", "150mbit"], mbit(150), || bytes_received(hosts.port(2)?))?;
+    let _second = within(&hosts, 1, &[], mbit(50), || bytes_sent(hosts.port(0)?))?;
+    let _third = within(&hosts, 2, &["--download", "60mbit"], mbit(60), || bytes_received(hosts.port(2)?))?;
     hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.traffic.upload_waited_s > 0.0))?;
     hosts.head.wait_for(SOON, |nodes| nodes.iter().any(|node| node.traffic.download_waited_s > 0.0))?;
     hosts.succeeded();
