@@ -98,7 +98,8 @@ pub async fn serve() -> Result<()> {
     let mut resident = Resident { member, upkeep, events, listener, updates, told, wishes, seeding: true, state };
     if Path::new(paths::PAUSED).exists() {
         let outcome = resident.pause(true).await;
-        tracing::info!(?outcome, "paused, as before the restart");
+        tracing::debug!(?outcome, "paused");
+        resident.member.reporter.log("paused, as before the restart");
     }
     resident.save();
     sd_notify::notify(&[NotifyState::Ready, NotifyState::Status("")])
