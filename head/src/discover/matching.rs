@@ -6,6 +6,7 @@ use wulfpack_shared::id::Mac;
 use wulfpack_shared::wire::Neighbour;
 
 use crate::config::AdoptWhen;
+use crate::nodeset::is_like;
 use crate::store::PendingMachine;
 
 const GIB: u64 = 1 << 30;
@@ -68,28 +69,9 @@ fn macs(machine: &PendingMachine) -> Vec<String> {
     std::iter::once(machine.mac).chain(nics).map(|mac| mac.to_string()).collect()
 }
 
-/// Whether a text is what a pattern with `*` and `?` stands for, without regard to case. Work is bounded by the product of both.
+/// Whether a text is what a pattern with `*` and `?` stands for, without regard to case.
 fn like(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.to_lowercase().chars().collect();
-    let text: Vec<char> = text.to_lowercase().chars().collect();
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(c) if *c == '?' || text.get(t) == Some(c) => (p, t) = (p + 1, t + 1),
-            _ => match &mut star {
-                Some((at, taken)) => {
-                    *taken += 1;
-                    (p, t) = (*at + 1, *taken);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|c| *c == '*'))
+    is_like(&pattern.to_lowercase(), &text.to_lowercase())
 }
 
 /// Why a text says of no machine whether it is meant.

@@ -1,7 +1,7 @@
 //! Shell patterns of two characters: `*` any text, `?` any character.
 
 /// Whether `text` matches `pattern`. At worst the product of both lengths in time.
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

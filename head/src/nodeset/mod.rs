@@ -28,6 +28,7 @@ mod set;
 mod sources;
 
 pub use error::{ErrorKind, NodesetError};
+pub(crate) use glob::matches as is_like;
 pub use groups::{GroupError, Groups, NoGroups};
 pub use resolve::{NAMES_MAX, Resolver, TEXT_MAX};
 pub use set::NodeSet;
