@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use wulfpack_shared::limits::OCI_DOCUMENT_MAX;
@@ -95,18 +96,17 @@ impl Skopeo {
         let mut child = self.start(&mut command)?;
         let errors = child.stderr.take();
         let (status, words) = std::thread::scope(|scope| {
-            let words = scope.spawn(|| read_words(errors));
-            let status = loop {
-                match child.try_wait() {
-                    Ok(None) => {
-                        look();
-                        std::thread::sleep(LOOK);
-                    }
-                    Ok(Some(status)) => break Ok(status),
-                    Err(error) => break Err(error),
+            let (tell, told) = mpsc::channel();
+            // Its error output ends with it. Nobody listens any more only where this thread panics.
+            scope.spawn(move || drop(tell.send(read_words(errors))));
+            let words = loop {
+                look();
+                match told.recv_timeout(LOOK) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    words => break words.unwrap_or_default(),
                 }
             };
-            (status, words.join().unwrap_or_default())
+            (child.wait(), words)
         });
         self.check(status, reference, &words)
     }
